@@ -1,0 +1,363 @@
+"""Figures from images and what the networks say of them; the only home of colour maps.
+
+Every function returns a ``Picture``: it shows itself in a notebook, and its text says
+what can be seen, for readers who cannot see it and for the notebook check.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+DPI = 90
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # safe for the colour-blind
+POSITIVE = "viridis"  # 0 and more: perceptually uniform
+SIGNED = "PuOr_r"  # below and above zero: orange above, purple below, zero white
+ARROW = {"arrowstyle": "->", "color": GREY}
+
+matplotlib.rcParams["svg.hashsalt"] = "xai_helpers"
+
+
+class Picture:
+    """A matplotlib figure that shows itself once and says in words what is in it.
+
+    Attributes
+    ----------
+    figure : matplotlib.figure.Figure
+        Made outside pyplot, so nothing shows twice and nothing has to be closed.
+    text : str
+        What the figure shows: its alternative text, and what nbval compares.
+    """
+
+    def __init__(self, figure: Figure, text: str):
+        self.figure, self.text = figure, text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def png(self) -> bytes:
+        """The picture as the bytes of a PNG file."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        return buffer.getvalue()
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        data = {"image/png": self.png(), "text/plain": self.text}
+        return data, {"image/png": {"alt": self.text}}
+
+    def save(self, path) -> None:
+        """Write the figure to a file; the ending (png, svg, pdf) decides the format."""
+        self.figure.savefig(path, dpi=DPI)
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+
+
+def _bare(axes, title: str = "", **style) -> None:
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, **({"fontsize": 9} | style))
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _pretty(label: str) -> str:
+    return label.replace("_", " ")
+
+
+# --- photos ---------------------------------------------------------------------------
+
+
+def photos(images: dict[str, np.ndarray], columns: int = 4, title: str = "") -> Picture:
+    """Photos with their names, in a grid.
+
+    Parameters
+    ----------
+    images : dict of name to uint8 array (H, W, 3)
+    """
+    rows = -(-len(images) // columns)
+    figure = _figure(2.3 * columns, 2.0 * rows + 0.3)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, (name, image) in zip(axes.flat, images.items(), strict=False):
+        ax.imshow(image)
+        ax.set_title(name, fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    names = ", ".join(images)
+    return Picture(figure, f"{title or 'Photos'}: {names}.")
+
+
+def predictions(
+    classifiers: Sequence, images: dict[str, np.ndarray], k: int = 5, title: str = ""
+) -> Picture:
+    """Each photo as the networks see it, and the k classes that each is surest of.
+
+    Parameters
+    ----------
+    classifiers : sequence of Classifier
+    images : dict of name to uint8 array (H, W, 3)
+    k : int
+    """
+    columns = 1 + len(classifiers)
+    figure = _figure(2.2 + 3.4 * len(classifiers), 1.45 * len(images) + 0.5)
+    grid = figure.add_gridspec(
+        len(images), columns, width_ratios=[1.0, *[2.4] * len(classifiers)]
+    )
+    said = []
+    for row, (name, image) in enumerate(images.items()):
+        ax = figure.add_subplot(grid[row, 0])
+        ax.imshow(classifiers[0].cut(image)[0])
+        _bare(ax, name)
+        for column, classifier in enumerate(classifiers, start=1):
+            best = classifier.top(image, k)
+            ax = figure.add_subplot(grid[row, column])
+            _bars(ax, best)
+            if row == 0:
+                ax.set_title(classifier.name, fontsize=10, loc="left")
+            said.append(f"{name}, {classifier.name}: {_pretty(best[0].label)}")
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return Picture(figure, "First choices. " + "; ".join(said) + ".")
+
+
+def _bars(ax, best: Sequence) -> None:
+    """Horizontal bars, one a class, the label written over the bar."""
+    heights = np.arange(len(best))[::-1]
+    ax.barh(heights, [p.probability for p in best], color=BLUE, alpha=0.35, height=0.85)
+    for height, p in zip(heights, best, strict=True):
+        ax.text(0.01, height, _pretty(p.label), va="center", fontsize=8)
+        ax.text(
+            0.99, height, f"{p.probability:.0%}", va="center", ha="right", fontsize=8
+        )
+    ax.set(xlim=(0, 1), ylim=(-0.6, len(best) - 0.4), xticks=[], yticks=[])
+    for side in ("top", "right", "bottom"):
+        ax.spines[side].set_visible(False)
+
+
+# --- maps and filters -----------------------------------------------------------------
+
+
+def maps(
+    stack: Sequence[np.ndarray],
+    names: Sequence[str] = (),
+    *,
+    columns: int = 8,
+    signed: bool | Sequence[bool | None] | None = False,
+    title: str = "",
+) -> Picture:
+    """A row or grid of maps, each with the colours that its sign asks for.
+
+    Every map has its own scale, from zero to its own extreme, which stands beneath it.
+
+    Parameters
+    ----------
+    stack : sequence of n float arrays, (h, w), not necessarily of one size
+    names : n titles
+    signed : bool or None, or n of them
+        False: from 0 up, dark to bright. True: white is zero, orange above, purple
+        below, symmetric. None: the grey values 0–255 of a photo.
+    """
+    stack = [np.asarray(values, "float32") for values in stack]
+    signs = signed if isinstance(signed, (list, tuple)) else [signed] * len(stack)
+    if not stack or len(signs) != len(stack):
+        raise ValueError(f"{len(stack)} maps and {len(signs)} values of signed.")
+    if not all(np.isfinite(values).all() for values in stack):
+        raise ValueError("A map holds NaN or infinity; mend it before it is drawn.")
+    for values, sign in zip(stack, signs, strict=True):
+        if sign is False and values.min() < 0:
+            raise ValueError("A map has values below zero: draw it with signed=True.")
+    columns = min(columns, len(stack))
+    rows = -(-len(stack) // columns)
+    size = min(9.6 / columns, 3.0)
+    figure = _figure(size * columns, (size + 0.3) * rows + 0.35)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for k, (ax, values, sign) in enumerate(zip(axes.flat, stack, signs, strict=False)):
+        limit = 255.0 if sign is None else float(np.abs(values).max())
+        ax.imshow(
+            values,
+            cmap={True: SIGNED, False: POSITIVE, None: "gray"}[sign],
+            vmin=-(limit or 1) if sign else 0,
+            vmax=limit or 1,  # an all-zero map is drawn as zero, not as noise
+            interpolation="nearest",
+        )
+        name = names[k] if len(names) else ""
+        reach = f"{'±' if sign else '0–'}{limit:.3g}" if limit else "zero everywhere"
+        ax.set_title(f"{name}\n{reach}" if name else reach, fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    empty = sum(not values.any() for values in stack)
+    text = f"{title or 'Maps'}: {', '.join(names) if len(names) else len(stack)}"
+    return Picture(figure, text + (f"; {empty} zero everywhere." if empty else "."))
+
+
+def filters(kernels: np.ndarray, *, columns: int = 16, title: str = "") -> Picture:
+    """First-layer kernels as small RGB pictures; mid-grey is a weight of zero.
+
+    Parameters
+    ----------
+    kernels : float array, (h, w, 3, n), channels in RGB order
+    """
+    count = kernels.shape[-1]
+    rows = -(-count // columns)
+    figure = _figure(9.6, 9.6 / columns * rows + 0.4)
+    for k, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        ax.axis("off")
+        if k < count:
+            kernel = kernels[..., k]
+            ax.imshow(
+                0.5 + 0.5 * kernel / np.abs(kernel).max(), interpolation="nearest"
+            )
+    figure.suptitle(title, fontsize=11)
+    size = f"{kernels.shape[0]} × {kernels.shape[1]}"
+    return Picture(figure, f"{title or 'Filters'}: {count} kernels of {size} pixels.")
+
+
+def boxes(
+    image: np.ndarray, sides: dict[str, int], centre: tuple[int, int], title: str = ""
+) -> Picture:
+    """Squares of growing size around one point of a photo: receptive fields.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W, 3)
+    sides : dict of name to side in pixels
+    centre : (row, column)
+    """
+    figure = _figure(7.2, 4.6)
+    ax = figure.subplots()
+    ax.imshow(image)
+    colours = matplotlib.colormaps["plasma"](np.linspace(0, 0.95, len(sides)))
+    row, column = centre
+    for (name, side), colour in zip(sides.items(), colours, strict=True):
+        corner = (column - side / 2, row - side / 2)
+        style = {"fill": False, "edgecolor": colour, "linewidth": 2}
+        style["label"] = f"{name}: {side} px"
+        ax.add_patch(matplotlib.patches.Rectangle(corner, side, side, **style))
+    _bare(ax)
+    ax.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    said = ", ".join(f"{name} {side} px" for name, side in sides.items())
+    return Picture(figure, f"{title}: {said}.")
+
+
+def crops(rows: dict[str, dict[str, Sequence[np.ndarray]]], title: str = "") -> Picture:
+    """Cut-outs of photos in rows, and in each row in groups, all drawn at one size.
+
+    Parameters
+    ----------
+    rows : dict of row name to dict of group name to sequence of uint8 arrays (h, w, 3)
+        Every row has as many groups, and every group as many images.
+    """
+    groups = [len(images) for images in next(iter(rows.values())).values()]
+    widths = [w for count in groups for w in [*[1.0] * count, 0.15]][:-1]
+    size = 9.4 / sum(widths)
+    figure = _figure(9.6, (size + 0.28) * len(rows) + 0.4)
+    grid = figure.add_gridspec(len(rows), len(widths), width_ratios=widths)
+    for r, (name, row) in enumerate(rows.items()):
+        column = 0
+        for group, images in row.items():
+            for k, image in enumerate(images):
+                ax = figure.add_subplot(grid[r, column + k])
+                ax.imshow(image, interpolation="nearest")
+                ax.axis("off")
+                if k == 0:
+                    start = f"{name}, {image.shape[0]} px" if column == 0 else ""
+                    ax.set_title(f"{start}\n{group}", fontsize=8, loc="left")
+            column += len(images) + 1
+    figure.suptitle(title, fontsize=11)
+    said = f"{len(rows)} rows of {sum(groups)}: {', '.join(rows)}"
+    return Picture(figure, f"{title}: {said}.")
+
+
+# --- architecture ---------------------------------------------------------------------
+
+
+def blocks(rows: Sequence[Sequence[dict]], title: str = "") -> Picture:
+    """A network's blocks as boxes in rows, with arrows; skip connections as arcs.
+
+    Parameters
+    ----------
+    rows : sequence of rows, each a sequence of blocks
+        A block is a dict with ``name``, ``lines`` (what is in it, a few short strings),
+        ``shape`` (height, width, channels it puts out), ``skip`` ("", "identity" or
+        "1 × 1 convolution") and ``colour``.
+    """
+    step, tall = 1.28, 2.35
+    columns = max(len(row) for row in rows)
+    figure = _figure(step * columns * 0.9, tall * len(rows) * 0.75 + 0.5)
+    ax = figure.subplots()
+    for r, row in enumerate(rows):
+        y = -r * tall
+        for c, block in enumerate(row):
+            _block(ax, c * step, y, block, linked=c > 0)
+        if r:  # from the end of the row above to the start of this one
+            end, middle = (len(rows[r - 1]) - 1) * step + 0.5, y + tall / 2 - 0.05
+            path = [(end, y + tall - 0.75), (end, middle), (-0.22, middle), (-0.22, y)]
+            ax.plot(*zip(*path, strict=True), color=GREY, lw=1)
+            ax.annotate("", (0.02, y), (-0.22, y), arrowprops=ARROW)
+    ax.set(xlim=(-0.3, columns * step), ylim=(-(len(rows) - 1) * tall - 0.8, 1.2))
+    ax.axis("off")
+    figure.suptitle(title, fontsize=11)
+    said = "; ".join(
+        f"{b['name']} {' × '.join(map(str, b['shape']))}" for row in rows for b in row
+    )
+    return Picture(figure, f"{title}: {said}.")
+
+
+def _block(ax, x: float, y: float, block: dict, *, linked: bool) -> None:
+    box = matplotlib.patches.FancyBboxPatch(
+        (x + 0.05, y - 0.7),
+        0.9,
+        1.4,
+        boxstyle="round,pad=0.04",
+        facecolor=(*matplotlib.colors.to_rgb(block["colour"]), 0.2),
+        edgecolor=GREY,
+    )
+    ax.add_patch(box)
+    centred = {"ha": "center", "va": "center"}
+    ax.text(x + 0.5, y + 0.55, block["name"], weight="bold", fontsize=9, **centred)
+    ax.text(x + 0.5, y, "\n".join(block["lines"]), fontsize=7.5, **centred)
+    size = " × ".join(map(str, block["shape"]))
+    ax.text(x + 0.5, y - 0.58, size, fontsize=7, color=BLUE, **centred)
+    if linked:
+        ax.annotate("", (x + 0.02, y), (x - 0.28, y), arrowprops=ARROW)
+    if block["skip"]:
+        style = {"ls": "-" if block["skip"] == "identity" else "--", "color": ORANGE}
+        style["connectionstyle"] = "arc3,rad=-0.35"
+        start, end = (x - 0.1, y + 0.76), (x + 1.1, y + 0.76)
+        ax.annotate("", end, start, arrowprops=ARROW | style)
+
+
+def bars(
+    values: dict[str, tuple[float, float]],
+    legend: tuple[str, str],
+    *,
+    title: str = "",
+    unit: str = "",
+) -> Picture:
+    """Two bars for each name, side by side, on one labelled axis.
+
+    Parameters
+    ----------
+    values : dict of name to two numbers
+    legend : what the first and the second number are
+    """
+    figure = _figure(8.0, 0.28 * len(values) + 1.2)
+    ax = figure.subplots()
+    heights = np.arange(len(values))[::-1]
+    for k, (colour, name) in enumerate(zip((BLUE, ORANGE), legend, strict=True)):
+        lengths = [pair[k] for pair in values.values()]
+        ax.barh(heights + 0.2 - 0.4 * k, lengths, 0.4, color=colour, label=name)
+    ax.set_yticks(heights, list(values), fontsize=8)
+    ax.set_xlabel(unit)
+    ax.legend(fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    return Picture(figure, f"{title}: {', '.join(values)}.")
