@@ -1,0 +1,77 @@
+# What a convolutional network really sees: everything runs from here.
+# `make` alone lists the targets. Plain Python and pip suffice; uv is used if present.
+
+PYTHON ?= python3
+BIN = .venv/bin
+INSTALLED = .venv/.installed
+NBVAL ?= --nbval
+# The committed outputs belong to the portable weights; XAI_WEIGHTS=imagenet tests others.
+KIND = $(or $(XAI_WEIGHTS),portable)
+NBVAL_OPTIONS = --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval_sanitize.cfg
+
+.DEFAULT_GOAL := help
+.PHONY: help install weights lab run test check render heads lock gpu clean
+
+help:
+	@echo "make lab      set up, prepare the weights, open JupyterLab on the first notebook"
+	@echo "make run      set up, execute every notebook, write the pages to build/html/"
+	@echo "make test     set up, run every test, the notebooks under nbval included"
+	@echo "make check    the fast part of the tests: lint and package tests"
+	@echo "make render   execute the notebooks and write their committed outputs"
+	@echo "make weights  fetch the portable weights and show which are present"
+	@echo "make gpu      swap the CPU build of TensorFlow for the CUDA one (gigabytes)"
+	@echo "make heads    fit the portable heads again (hours; see CONTRIBUTING.md)"
+	@echo "make lock     pin the newest allowed versions in requirements.lock (needs uv)"
+	@echo "make clean    remove the environment and what was built, not the weights"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 to 3.13, or name one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "error: $$($(PYTHON) --version) will not do; TensorFlow needs Python 3.11 to 3.13: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Setting up .venv (once; about 1 GB to download) ..."
+	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; echo "error: the venv module does not work; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@if command -v uv >/dev/null && uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; \
+	then true; else $(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock; fi
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+weights: install
+	@$(BIN)/python -m xai_helpers.weights fetch
+	@$(BIN)/python -m xai_helpers.weights
+
+lab: install
+	@if [ "$$XAI_WEIGHTS" = imagenet ]; then $(BIN)/python -m xai_helpers.weights fetch --kind imagenet; else $(BIN)/python -m xai_helpers.weights fetch; fi
+	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+run: install
+	@$(BIN)/python -m xai_helpers.weights fetch
+	@$(BIN)/python tools/render_notebooks.py --html build/html
+
+test: check
+	@XAI_WEIGHTS=$(KIND) $(BIN)/python -m pytest notebooks $(NBVAL) $(NBVAL_OPTIONS)
+
+check: install
+	@$(BIN)/python -m xai_helpers.weights fetch
+	@if [ $(KIND) = imagenet ]; then $(BIN)/python -m xai_helpers.weights fetch --kind imagenet; fi
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@XAI_WEIGHTS=$(KIND) $(BIN)/python -m pytest tests -m "not network"
+
+render: install
+	@$(BIN)/python -m xai_helpers.weights fetch
+	@XAI_WEIGHTS=portable $(BIN)/python tools/render_notebooks.py
+
+gpu: install
+	@$(BIN)/python -m pip uninstall --yes --quiet tensorflow-cpu
+	@$(BIN)/python -m pip install --quiet "tensorflow[and-cuda]==$$($(BIN)/python -c 'import re; print(re.search(r"^tensorflow==(\S+)", open("requirements.lock").read(), re.M)[1])')"
+
+heads: install
+	@$(BIN)/python tools/fit_portable_heads.py $(HEADS)
+
+lock:
+	@command -v uv >/dev/null || { echo "error: uv not found; pip install uv"; exit 1; }
+	uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv build .pytest_cache .ruff_cache

@@ -1,0 +1,201 @@
+"""Execute the notebooks: write their committed outputs, or pages for `make run`.
+
+    python tools/render_notebooks.py                  every notebook, in place
+    python tools/render_notebooks.py --only 03        those whose names start so
+    python tools/render_notebooks.py --no-execute     links and exercises only
+    python tools/render_notebooks.py --html build/html
+
+In place, it also writes what is generated: the links between notebooks, and the
+exercise cells, which come from the notebooks in `notebooks/solutions/`. A cell tagged
+`readme-NAME` gives the README its figure docs/NAME.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+YOUR_TURN = "# your turn"
+
+
+def topics() -> list[Path]:
+    """The notebooks of the course, in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def solutions() -> list[Path]:
+    """The notebooks with the solutions; each is named as the topic it belongs to."""
+    return sorted((NOTEBOOKS / "solutions").glob("[0-9][0-9]_*.ipynb"))
+
+
+def tagged(cell: NotebookNode, tag: str) -> bool:
+    return tag in cell.metadata.get("tags", [])
+
+
+def title(path: Path) -> str:
+    """The first heading of a notebook, "03 · Inside Xception"."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if found := re.match(r"# (.+)", cell.source):
+            return found[1]
+    raise SystemExit(f"{path} has no title")
+
+
+def navigation(path: Path) -> str:
+    """The line of links at the top and the bottom of a notebook."""
+    if path.parent.name == "solutions":
+        return f"[↑ {title(NOTEBOOKS / path.name)}](../{path.name})"
+    order = topics()
+    place = order.index(path)
+    links = []
+    if place > 0:
+        before = order[place - 1]
+        links.append(f"[← {title(before)}]({before.name})")
+    if place > 1:
+        links.append(f"[Start]({order[0].name})")
+    if place + 1 < len(order):
+        after = order[place + 1]
+        links.append(f"[{title(after)} →]({after.name})")
+    return " · ".join(links)
+
+
+def exercises(solution: NotebookNode) -> list[NotebookNode]:
+    """The exercise cells of a topic, made from its solutions.
+
+    A task is a markdown cell tagged `exercise`; of the code cell after it, tagged
+    `solution`, the lines up to "# your turn" remain.
+    """
+    cells = []
+    for cell in solution.cells:
+        if tagged(cell, "exercise"):
+            made = nbformat.v4.new_markdown_cell(cell.source)
+        elif tagged(cell, "solution"):
+            kept = cell.source.partition(YOUR_TURN)[0] + YOUR_TURN
+            made = nbformat.v4.new_code_cell(kept)
+        else:
+            continue
+        made.id = f"exercise-{len(cells)}"
+        made.metadata["tags"] = ["exercise"]
+        cells.append(made)
+    return cells
+
+
+def with_generated_parts(path: Path) -> NotebookNode:
+    """The notebook with its links and exercise cells brought up to date."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if tagged(cell, "navigation"):
+            cell.source = navigation(path)
+    solution = NOTEBOOKS / "solutions" / path.name
+    if path.parent == NOTEBOOKS and solution.exists():
+        new = exercises(nbformat.read(solution, as_version=4))
+        old = [k for k, cell in enumerate(notebook.cells) if tagged(cell, "exercise")]
+        start = old[0] if old else len(notebook.cells) - 1
+        before = {cell.id: cell for cell in notebook.cells}
+        for cell in new:  # an unchanged exercise keeps its outputs
+            kept = before.get(cell.id)
+            if kept is not None and kept.source == cell.source and "outputs" in cell:
+                cell.execution_count, cell.outputs = kept.execution_count, kept.outputs
+        rest = [cell for cell in notebook.cells if not tagged(cell, "exercise")]
+        notebook.cells = rest[:start] + new + rest[start:]
+    return notebook
+
+
+def execute(notebook: NotebookNode, path: Path) -> float:
+    """Run all cells in the notebook's folder; returns the seconds that it took."""
+    from nbclient import NotebookClient
+
+    start = time.time()
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(
+        notebook,
+        timeout=900,
+        kernel_name="python3",
+        coalesce_streams=True,
+        resources=resources,
+    ).execute()
+    return time.time() - start
+
+
+def tidied(notebook: NotebookNode) -> NotebookNode:
+    """Without what differs from machine to machine: times, versions, widget state."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    notebook.metadata = NotebookNode(
+        kernelspec={
+            "display_name": "Python 3",
+            "language": "python",
+            "name": "python3",
+        },
+        language_info={"name": "python"},
+    )
+    nbformat.validate(notebook)
+    return notebook
+
+
+def readme_figures(notebook: NotebookNode) -> dict[Path, bytes]:
+    """File and content of each figure that the README shows."""
+    found = {}
+    for cell in notebook.cells:
+        for tag in cell.metadata.get("tags", []):
+            if tag.startswith("readme-"):
+                (png,) = (o.data["image/png"] for o in cell.outputs if "data" in o)
+                path = ROOT / "docs" / f"{tag.removeprefix('readme-')}.png"
+                found[path] = base64.b64decode(png)
+    return found
+
+
+def write_page(notebook: NotebookNode, target: Path) -> None:
+    """One HTML page, its links leading to the other pages."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(template_name="classic", embed_images=True)
+    page, _ = exporter.from_notebook_node(
+        notebook, resources={"metadata": {"name": target.stem}}
+    )
+    page = re.sub(
+        r'href="((?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r'href="\1.html', page
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page, encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", metavar="NN")
+    parser.add_argument("--no-execute", action="store_true")
+    parser.add_argument("--html", type=Path, metavar="FOLDER")
+    args = parser.parse_args()
+    todo = [p for p in [*topics(), *solutions()] if p.name.startswith(args.only)]
+    bar = tqdm(todo, unit="notebook")
+    for path in bar:
+        name = str(path.relative_to(NOTEBOOKS))
+        bar.set_description(name)
+        notebook = with_generated_parts(path)
+        if not args.no_execute:
+            seconds = execute(notebook, path)
+            bar.write(f"{name}: {seconds:.0f} s, of which some 10 to start TensorFlow")
+        if args.html:
+            page = args.html / path.relative_to(NOTEBOOKS).with_suffix(".html")
+            write_page(notebook, page)
+        else:
+            nbformat.write(tidied(notebook), path)
+            for figure, content in readme_figures(notebook).items():
+                figure.parent.mkdir(exist_ok=True)
+                figure.write_bytes(content)
+    if args.html:
+        print(f"The pages are in {args.html}; begin with 00_start_here.html.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
