@@ -182,6 +182,21 @@ def test_figures_of_the_readme_are_those_of_the_notebooks():
         assert path.read_bytes() == content, "run `make render`"
 
 
+def test_pages_need_nothing_from_the_web(path, notebook, tmp_path):
+    target = tmp_path / "page.html"
+    render.write_page(notebook, target)
+    page = target.read_text("utf-8")
+    assert not re.findall(
+        r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page
+    )
+    assert "formula0" not in page
+    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    assert page.count("<math") == len(
+        re.findall(r"\$\$.+?\$\$|\$[^$\n]+\$", text, re.S)
+    )
+    assert not re.search(r'href="[^":]*\.ipynb', page)
+
+
 def test_no_type_hints_and_no_secret_imports(notebook):
     for cell in code(notebook):
         for node in ast.walk(ast.parse(cell.source)):

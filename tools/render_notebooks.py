@@ -154,14 +154,43 @@ def readme_figures(notebook: NotebookNode) -> dict[Path, bytes]:
     return found
 
 
+def without_formulas(notebook: NotebookNode) -> tuple[NotebookNode, dict[str, str]]:
+    """The notebook with a token for each TeX formula, and the MathML for each token.
+
+    Browsers draw MathML themselves, where TeX needs a script from the web. It is put in
+    after the conversion, whose HTML clean-up would take it apart.
+    """
+    from latex2mathml.converter import convert
+
+    formulas = {}
+
+    def token(found: re.Match) -> str:
+        key = f"formula{len(formulas):03d}end"
+        display = "block" if found[1] else "inline"
+        formulas[key] = convert(found[1] or found[2], display=display)
+        return key
+
+    copied = nbformat.from_dict(notebook)
+    for cell in copied.cells:
+        if cell.cell_type == "markdown":
+            formula = r"\$\$(.+?)\$\$|\$([^$\n]+)\$"
+            cell.source = re.sub(formula, token, cell.source, flags=re.S)
+    return copied, formulas
+
+
 def write_page(notebook: NotebookNode, target: Path) -> None:
-    """One HTML page, its links leading to the other pages."""
+    """One HTML page that needs nothing else, its links leading to the other pages."""
     from nbconvert import HTMLExporter
 
+    notebook, formulas = without_formulas(notebook)
     exporter = HTMLExporter(template_name="classic", embed_images=True)
+    exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = ""
+    exporter.mermaid_js_url = ""
     page, _ = exporter.from_notebook_node(
         notebook, resources={"metadata": {"name": target.stem}}
     )
+    for key, formula in formulas.items():
+        page = page.replace(key, formula)
     page = re.sub(
         r'href="((?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r'href="\1.html', page
     )
