@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 NBVAL ?= --nbval
+# For example --no-browser, or --allow-root in a container.
+LAB_OPTIONS ?=
 # The committed outputs belong to the portable weights; XAI_WEIGHTS=imagenet tests others.
 KIND = $(or $(XAI_WEIGHTS),portable)
 NBVAL_OPTIONS = --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval_sanitize.cfg
@@ -42,7 +44,7 @@ weights: install
 
 lab: install
 	@if [ "$$XAI_WEIGHTS" = imagenet ]; then $(BIN)/python -m xai_helpers.weights fetch --kind imagenet; else $(BIN)/python -m xai_helpers.weights fetch; fi
-	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	@$(BIN)/jupyter lab $(LAB_OPTIONS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 run: install
 	@$(BIN)/python -m xai_helpers.weights fetch
