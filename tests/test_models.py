@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xai_helpers import keras, load_classifier, sample_image, sample_images, tf
+from xai_helpers import keras, load_classifier, sample_image, sample_images, tf, weights
 from xai_helpers.images import ImageError
 from xai_helpers.models import imagenet_classes
 
@@ -488,6 +488,28 @@ def test_loading_says_which_weights_in_one_line(capsys):
     assert capsys.readouterr().out == f"Xception: {classifier.weights}\n"
     assert classifier.weights.split()[0] in ("portable", "imagenet")
     assert classifier.weights in repr(classifier)
+
+
+def test_published_weights_are_loaded_through_keras(monkeypatch, tmp_path, noise):
+    """The whole path of weights="imagenet", but for the download itself."""
+    keras.utils.set_random_seed(3)
+    published = keras.applications.Xception(weights=None)
+    stored = tmp_path / "published.weights.h5"
+    published.save_weights(stored)
+    asked = []
+
+    def get_file(name, *args, file_hash, **kwargs):
+        asked.append((name, file_hash))
+        return str(stored)
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
+    ours = load_classifier("xception", weights="imagenet", verbose=False)
+    record = weights.NETWORKS["xception"]
+    assert asked == [(record.keras_file, record.keras_md5)]
+    assert ours.weights.startswith("imagenet")
+    photo = noise(299, 299)
+    own = published(keras.applications.xception.preprocess_input(photo[None] * 1.0))
+    assert np.allclose(ours.probabilities(photo), own, atol=1e-6)
 
 
 def test_a_second_photo_traces_nothing_anew(xception, noise):

