@@ -363,3 +363,5 @@ def test_imagenet50_is_scaled_to_the_size(monkeypatch):
     seven = np.full((224, 224, 3), 7, np.uint8)
     without = background(50, 10, source="imagenet50", exclude=seven)
     assert set(without[:, 0, 0, 0]) == set(range(50)) - {7}
+    with pytest.raises(ValueError, match="nothing is left"):
+        background(2, 10, source="imagenet50", exclude=list(fake.astype(np.uint8)))

@@ -70,6 +70,7 @@ def base_of(name: str) -> keras.Model:
 
 
 def feature_function(name: str):
+    """Pixels to features. A Classifier cannot serve: it needs the head fitted here."""
     base = base_of(name)
     scale = getattr(keras.applications, name).preprocess_input
 

@@ -279,9 +279,11 @@ def background(
     if not isinstance(exclude, (list, tuple)):
         exclude = [exclude]
     if source == "imagenet50":
-        exclude = [e if isinstance(e, np.ndarray) else sample_image(e) for e in exclude]
-        keep = [not any(np.array_equal(p, e) for e in exclude) for p in _imagenet50()]
-        pool = _imagenet50()[keep]
+        exclude = [sample_image(e) if isinstance(e, str) else e for e in exclude]
+        photos = _imagenet50()
+        pool = photos[[not any(np.array_equal(p, e) for e in exclude) for p in photos]]
+        if not len(pool):
+            raise ValueError("Every photo is excluded; nothing is left to compare.")
         rows = rng.permutation(len(pool))[np.arange(n) % len(pool)]
         chosen = [Image.fromarray(pool[row]) for row in rows]
         boxes = [None] * n
