@@ -24,10 +24,13 @@ _HOME = {  # public name → the module that defines it
     "Prediction": "models",
     "keras": "_tensorflow",
     "tf": "_tensorflow",
+    "Attribution": "explain",
+    "explain": "",
     "images": "",
     "models": "",
     "plots": "",
     "weights": "",
+    "widgets": "",
 }
 __all__ = sorted(_HOME)
 

@@ -108,6 +108,7 @@ class Classifier:
         self.classes = [tuple(c) for c in classes]
         self.output = output
         self._scale = preprocess
+        self._functions: dict = {}
         self._forward = tf.function(
             lambda x: self.network(x, training=False), reduce_retracing=True
         )
@@ -308,6 +309,55 @@ class Classifier:
         """
         found = [self._tensors[self.layer(layer).name] for layer in layers]
         return keras.Model(self.network.input, found[0] if len(found) == 1 else found)
+
+    def with_logits(self, *layers: str | int) -> keras.Model:
+        """As ``up_to``, with the logits as the last output: a list, of at least two."""
+        found = [self._tensors[self.layer(layer).name] for layer in layers]
+        return keras.Model(self.network.input, [*found, self.network.output])
+
+    def after(self, layer: str | int) -> keras.Model:
+        """The rest of the network, from what this layer puts out to the logits.
+
+        Raises
+        ------
+        ValueError
+            If a connection leads around the layer, so that what follows does not depend
+            on it alone; the message lists the layers that everything passes through.
+        """
+        name = self.layer(layer).name
+        if name not in self.bottlenecks:
+            raise ValueError(
+                f"A skip connection leads around {name!r}, so what follows does not "
+                "depend on it alone. Everything passes through: "
+                f"{', '.join(self.bottlenecks)}."
+            )
+        return keras.Model(self._tensors[name], self.network.output)
+
+    @cached_property
+    def bottlenecks(self) -> tuple[str, ...]:
+        """Names of the layers with maps that every path through the network passes."""
+        place = {layer.name: k for k, layer in enumerate(self.network.layers)}
+        last = dict.fromkeys(place, -1)  # how far on what a layer puts out is used
+        for name, tensor in self._tensors.items():
+            layer, node, _ = tensor._keras_history
+            for source in layer._inbound_nodes[node].input_tensors:
+                before = source._keras_history[0].name
+                last[before] = max(last[before], place[name])
+        return tuple(
+            known.name
+            for known in self._layers
+            if not any(
+                last[name] > place[known.name]
+                for name in place
+                if place[name] < place[known.name]
+            )
+        )
+
+    def compiled(self, key, build: Callable) -> Callable:
+        """The function ``build()`` made for this key the first time, then the same."""
+        if key not in self._functions:
+            self._functions[key] = build()
+        return self._functions[key]
 
 
 def _as_list(images) -> list:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 DPI = 90
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # safe for the colour-blind
@@ -137,6 +138,250 @@ def _bars(ax, best: Sequence) -> None:
     ax.set(xlim=(0, 1), ylim=(-0.6, len(best) - 0.4), xticks=[], yticks=[])
     for side in ("top", "right", "bottom"):
         ax.spines[side].set_visible(False)
+
+
+# --- attributions ---------------------------------------------------------------------
+
+
+def limit(attributions: Sequence) -> float:
+    """The value at which the colours of these maps end; at least a tiny positive one.
+
+    The largest size that occurs; of maps with over 1,000 cells, where single cells
+    stand out far, the size that 99.5 % of them do not exceed.
+    """
+    found = 0.0
+    for attribution in attributions:
+        sizes = np.abs(attribution.map)
+        top = np.percentile(sizes, 99.5) if sizes.size > 1000 else sizes.max()
+        found = max(found, float(top or sizes.max()))
+    return found or 1.0
+
+
+def _colours(attribution, limit: float) -> dict:
+    """For ``imshow``: zero is white on signed maps and dark on those from zero up."""
+    if attribution.signed:
+        return {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
+    return {"cmap": POSITIVE, "vmin": 0, "vmax": limit}
+
+
+def blend(attribution, opacity: float = 0.6, limit: float | None = None) -> np.ndarray:
+    """The map over its photo in grey, uint8 (H, W, 3), pixel on pixel.
+
+    Parameters
+    ----------
+    attribution : Attribution
+    opacity : float, 0 (only the photo, then in its own colours) to 1 (only the map)
+    limit : float or None
+        The value at which the colours end; None: the map's own ``plots.limit``.
+    """
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity is 0 to 1, not {opacity!r}.")
+    style = _colours(attribution, limit or globals()["limit"]([attribution]))
+    scale = matplotlib.colors.Normalize(style["vmin"], style["vmax"], clip=True)
+    colours = matplotlib.colormaps[style["cmap"]](scale(attribution.heatmap()))
+    colours = 255 * colours[..., :3]
+    photo = attribution.image.astype("float32")
+    if opacity:
+        photo = np.repeat(photo.mean(axis=2, keepdims=True), 3, axis=2)
+    return np.round((1 - opacity) * photo + opacity * colours).astype("uint8")
+
+
+def _over(ax, attribution, limit: float, opacity: float, title: str) -> None:
+    """One panel: over the photo; a map as fine as the photo covers it."""
+    if attribution.map.shape == attribution.image.shape[:2]:
+        opacity = 1
+    ax.imshow(blend(attribution, opacity, limit))
+    if not attribution.map.any():
+        box = {"facecolor": "white", "edgecolor": GREY}
+        where = {"transform": ax.transAxes, "ha": "center", "va": "center"}
+        ax.text(0.5, 0.5, "zero everywhere", fontsize=8, bbox=box, **where)
+    _bare(ax, title)
+
+
+def _bar(figure, axes, attribution, limit: float, *, label: str = "") -> None:
+    """A colour bar for one panel or several; pointed where values lie beyond it."""
+    style = _colours(attribution, limit)
+    scale = matplotlib.colors.Normalize(style["vmin"], style["vmax"])
+    beyond = np.abs(attribution.map).max() > limit * 1.001
+    ends = ("both" if attribution.signed else "max") if beyond else "neither"
+    bar = figure.colorbar(
+        matplotlib.cm.ScalarMappable(scale, style["cmap"]),
+        ax=axes,
+        extend=ends,
+        shrink=0.85,
+        aspect=18,
+        pad=0.02,
+    )
+    bar.ax.tick_params(labelsize=7)
+    bar.ax.locator_params(nbins=5)
+    bar.set_label(label or attribution.unit, fontsize=8)
+
+
+def attribution(attribution, *, opacity: float = 0.6, title: str = "") -> Picture:
+    """Photo, the map in its own cells, and the map over the photo.
+
+    A map as fine as the photo is shown once, beside it. Activations are shown as a grid
+    of channels instead.
+
+    Parameters
+    ----------
+    attribution : Attribution
+    opacity : float, 0 to 1, of the map over the photo
+    """
+    if attribution.target is None:
+        return feature_maps(attribution, title=title)
+    cells = attribution.map
+    fine = cells.shape == attribution.image.shape[:2]
+    figure = _figure(6.6 if fine else 9.2, 3.1)
+    first, *others = figure.subplots(1, 2 if fine else 3)
+    first.imshow(attribution.image)
+    _bare(first, "what the network saw")
+    top = limit([attribution])
+    if not fine:
+        others[0].imshow(cells, interpolation="nearest", **_colours(attribution, top))
+        _bare(others[0], f"the map: {cells.shape[0]} × {cells.shape[1]} cells")
+    over = "the map" if fine else "placed over the photo"
+    _over(others[-1], attribution, top, opacity, over)
+    _bar(figure, others[-1], attribution, top)
+    figure.suptitle(title or attribution.name, fontsize=11)
+    return Picture(figure, attribution.text)
+
+
+def overlay(attribution, *, opacity: float = 0.6, title: str = "") -> Picture:
+    """One panel: the photo with the map over it, and the colour bar."""
+    figure = _figure(4.4, 3.8)
+    ax, top = figure.subplots(), limit([attribution])
+    _over(ax, attribution, top, opacity, title or attribution.name)
+    _bar(figure, ax, attribution, top)
+    return Picture(figure, attribution.text)
+
+
+def grid(
+    rows: dict[str, Sequence],
+    *,
+    names: Sequence[str] = (),
+    shared: bool = True,
+    opacity: float = 0.6,
+    title: str = "",
+) -> Picture:
+    """Images × classes (or layers, or settings): one row a photo, one map a column.
+
+    Parameters
+    ----------
+    rows : dict of name to sequence of Attribution
+        The photo of each row is that of its first map.
+    names : titles of the columns; the targets' labels if not given
+    shared : bool
+        One scale for each row, with a colour bar; else each map has its own, whose end
+        stands in its title.
+    opacity : float, 0 to 1
+    """
+    columns = max(len(row) for row in rows.values())
+    size = min(9.2 / (columns + 1 + 0.35 * shared), 2.5)
+    figure = _figure(9.2, (size + 0.3) * len(rows) + 0.4)
+    axes = figure.subplots(len(rows), columns + 1, squeeze=False)
+    said = []
+    for panels, (name, row) in zip(axes, rows.items(), strict=True):
+        panels[0].imshow(row[0].image)
+        _bare(panels[0], name)
+        together = limit(row)
+        for k, (ax, one) in enumerate(zip(panels[1:], row, strict=False)):
+            top = together if shared else limit([one])
+            head = names[k] if len(names) else _pretty(one.label)
+            head += "" if shared else f"\n{'±' if one.signed else '0–'}{top:.3g}"
+            _over(ax, one, top, opacity, head)
+            said.append(f"{name}: {one.text}")
+        for ax in panels[len(row) + 1 :]:
+            ax.axis("off")
+        if shared:
+            widest = max(row, key=lambda one: (one.signed, np.abs(one.map).max()))
+            _bar(figure, list(panels), widest, together)
+    figure.suptitle(title, fontsize=11)
+    return Picture(figure, f"{title}. " * bool(title) + " ".join(said))
+
+
+def layer_strip(
+    attributions: Sequence, *, columns: int = 7, opacity: float = 0.6, title: str = ""
+) -> Picture:
+    """The same question at several layers, in network order, each on its own scale.
+
+    Parameters
+    ----------
+    attributions : sequence of Attribution, of one photo
+    """
+    columns = min(columns, len(attributions))
+    rows = -(-len(attributions) // columns)
+    size = min(9.4 / columns, 2.6)
+    figure = _figure(size * columns, (size + 0.35) * rows + 0.4)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, one in zip(axes.flat, attributions, strict=False):
+        top = limit([one])
+        reach = f"{'±' if one.signed else '0–'}{top:.2g}" if one.map.any() else "zero"
+        height, width = one.map.shape
+        _over(ax, one, top, opacity, f"{one.layer}\n{height} × {width}, {reach}")
+        ax.title.set_fontsize(7)
+    figure.suptitle(title, fontsize=11)
+    said = " ".join(one.text for one in attributions)
+    return Picture(figure, f"{title}. " * bool(title) + said)
+
+
+def strongest(attribution, count: int) -> list[int]:
+    """The channels with the largest mean size, strongest first."""
+    means = np.abs(attribution.values).mean(axis=(0, 1))
+    return np.argsort(-means, kind="stable")[:count].tolist()
+
+
+def feature_maps(
+    attribution, *, count: int = 16, columns: int = 8, title: str = ""
+) -> Picture:
+    """The strongest channels of a layer, each on its own scale, with their numbers.
+
+    Parameters
+    ----------
+    attribution : Attribution with values (h, w, channels)
+    count : int
+        How many channels, those with the largest mean size.
+    """
+    channels = strongest(attribution, count)
+    picture = maps(
+        [attribution.values[..., channel] for channel in channels],
+        [f"channel {channel}" for channel in channels],
+        columns=columns,
+        signed=attribution.signed,
+        title=title or f"{attribution.name}: the {len(channels)} strongest channels",
+    )
+    return Picture(picture.figure, attribution.text)
+
+
+def tiles(attribution, *, count: int = 16, side: int = 112) -> np.ndarray:
+    """The same as a plain picture, uint8 (H, W, 3), for a slider that has to be quick.
+
+    Four tiles a row, ``side`` pixels each, a white line between them; cells at their
+    place on the photo.
+    """
+    found = []
+    for channel in strongest(attribution, count):
+        values = attribution.values[..., channel]
+        top = float(np.abs(values).max()) or 1.0
+        style = _colours(attribution, top)
+        scale = matplotlib.colors.Normalize(style["vmin"], style["vmax"])
+        tile = matplotlib.colormaps[style["cmap"]](scale(values), bytes=True)[..., :3]
+        tile = Image.fromarray(tile).resize((side - 2, side - 2), Image.NEAREST)
+        found.append(np.pad(tile, ((0, 2), (0, 2), (0, 0)), constant_values=255))
+    blank = np.full((side, side, 3), 255, "uint8")
+    found += [blank] * (-len(found) % 4)
+    return np.vstack([np.hstack(found[k : k + 4]) for k in range(0, len(found), 4)])
+
+
+def png(picture: np.ndarray, side: int | None = None) -> bytes:
+    """A uint8 picture (H, W, 3) as a PNG, enlarged to ``side`` pixels if given."""
+    image, buffer = Image.fromarray(picture), io.BytesIO()
+    if side:
+        image = image.resize((side, side), Image.BILINEAR)
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 # --- maps and filters -----------------------------------------------------------------

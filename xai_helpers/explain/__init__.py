@@ -1,0 +1,35 @@
+"""One function for each technique; each returns an ``Attribution``.
+
+====================  ===========================================  ==================
+function              asks                                         file
+====================  ===========================================  ==================
+``activations``       what does a layer put out?                   ``activity.py``
+``occlusion``         what is lost when a patch is covered?        ``occluding.py``
+``gradients``         which pixels would change the score?         ``saliency.py``
+``smoothgrad``        the same, averaged over noisy copies         ``saliency.py``
+``shap_gradients``    what makes the score differ from others'?    ``shapley.py``
+``grad_cam``          where are the channels that speak for it?    ``cam.py``
+====================  ===========================================  ==================
+
+All of them take a ``Classifier``, an image as ``load_image`` takes it, and a target: a
+label, a WordNet id, an index, or None for the network's first answer.
+"""
+
+from .activity import activations
+from .attribution import Attribution
+from .cam import grad_cam
+from .engine import Cancelled
+from .occluding import occlusion
+from .saliency import gradients, smoothgrad
+from .shapley import shap_gradients
+
+__all__ = [
+    "Attribution",
+    "Cancelled",
+    "activations",
+    "grad_cam",
+    "gradients",
+    "occlusion",
+    "shap_gradients",
+    "smoothgrad",
+]

@@ -1,0 +1,65 @@
+"""Activation maps: what a layer puts out."""
+
+from __future__ import annotations
+
+from ..models import Classifier
+from . import placement
+from .attribution import Attribution
+from .engine import as_sequence, seen
+
+
+def activations(classifier: Classifier, image, layer):
+    """What a layer puts out for an image, one map for each channel.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    image : as ``load_image`` takes it
+    layer : str, int, or a list of them
+        One of ``classifier.layers()``, by name or index. A list is served by one
+        forward pass.
+
+    Returns
+    -------
+    Attribution, or a list of them
+        ``values`` float32 (h, w, channels): what the layer puts out, after its own
+        activation function if it has one. No target is involved.
+
+    Raises
+    ------
+    ValueError
+        For an unknown layer, or one that puts out no maps; the message lists the rest.
+
+    References
+    ----------
+    Zeiler, Fergus: Visualizing and understanding convolutional networks (2014).
+    """
+    layers, several = as_sequence(layer)
+    layers = [classifier.layer(one) for one in layers]
+    what = seen(classifier, image)
+    names = [known.name for known in layers]
+
+    def build():
+        from .._tensorflow import tf
+
+        model = classifier.up_to(*dict.fromkeys(names))
+        return tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+
+    forward = classifier.compiled(("activations", *names), build)
+    outputs = forward(classifier.preprocess(what["image"]))
+    if len(set(names)) == 1:
+        outputs = [outputs]
+    by_name = dict(zip(dict.fromkeys(names), outputs, strict=True))
+    maps = [
+        Attribution(
+            by_name[name].numpy()[0],
+            unit="activation",
+            technique="activations",
+            model=classifier.name,
+            layer=name,
+            placement=placement.of_layer(classifier, name),
+            **what,
+        )
+        for name in names
+    ]
+    return maps if several else maps[0]

@@ -1,0 +1,144 @@
+"""What the techniques share: targets, compiled gradients, batches, progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .._tensorflow import keras, tf
+from ..models import Classifier, Layer
+
+MEMORY = int(os.environ.get("XAI_MEMORY_MB", 1024)) * 2**20  # for one batch, in bytes
+SCORES = ("logit", "probability")
+
+
+class Cancelled(Exception):
+    """Raised by a ``progress`` function to stop the work that it was told about."""
+
+
+# --- what is to be explained ----------------------------------------------------------
+
+
+def check_score(score: str) -> None:
+    if score not in SCORES:
+        raise ValueError(f"score is 'logit' or 'probability', not {score!r}.")
+
+
+def check_count(name: str, value, least: int = 1) -> int:
+    """A whole number from ``least`` up, or a ``ValueError`` that names it."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(f"{name} is a whole number from {least} up, not {value!r}.")
+    return int(value)
+
+
+def seen(classifier: Classifier, image) -> dict:
+    """What an ``Attribution`` says about its image: the square, and its place."""
+    from ..images import load_image
+
+    image = load_image(image)
+    square, cut = classifier.cut(image)
+    return {"image": square, "cut": cut, "photo_size": image.shape[:2]}
+
+
+def answer(classifier: Classifier, square: np.ndarray) -> np.ndarray:
+    """The logits for one square, float32 (classes,)."""
+    return classifier.logits(square)[0]
+
+
+def chosen(classifier: Classifier, target, logits: np.ndarray) -> int:
+    """The index of the target; None is the network's first answer."""
+    return int(logits.argmax()) if target is None else classifier.index(target)
+
+
+def value(classifier: Classifier, logits: np.ndarray, index, score: str):
+    """The score of a class in logits (..., classes), as NumPy."""
+    if score == "probability":
+        flat = logits.reshape(-1, logits.shape[-1])
+        logits = classifier._normalised(flat).reshape(logits.shape)
+    return logits[..., index]
+
+
+def scores(classifier: Classifier, logits: tf.Tensor, score: str) -> tf.Tensor:
+    """The same inside a TensorFlow graph, for all classes."""
+    if score == "probability":
+        return keras.activations.get(classifier.output)(logits)
+    return logits
+
+
+# --- gradients ------------------------------------------------------------------------
+
+
+def gradient_function(classifier: Classifier, score: str) -> Callable:
+    """(pixels (N, height, width, 3), class index) → d score / d pixel, as pixels.
+
+    float32 tensors; pixels are RGB 0–255, so the unit is score per grey level.
+    """
+
+    def build():
+        @tf.function(reduce_retracing=True)
+        def gradient(pixels, index):
+            logits = classifier.network(classifier.scale(pixels), training=False)
+            return tf.gradients(scores(classifier, logits, score)[:, index], pixels)[0]
+
+        return gradient
+
+    return classifier.compiled(("gradient", score), build)
+
+
+# --- batches within the memory, and progress ------------------------------------------
+
+
+def batch_size(
+    classifier: Classifier, *, backward: bool, after: Layer | None = None
+) -> int:
+    """How many images at a time stay within ``MEMORY`` (``XAI_MEMORY_MB``), 1 to 16.
+
+    A backward pass keeps every layer's output and as much again for the gradients; a
+    forward pass only a few layers' at a time. More than 16 are not faster on a CPU.
+    """
+    layers = [la for la in classifier.layers() if not after or la.index >= after.index]
+    shapes = [(*classifier.input_size, 3), *(layer.shape for layer in layers)]
+    sizes = [4 * int(np.prod(shape)) for shape in shapes]
+    needed = 2 * sum(sizes) if backward else 4 * max(sizes)
+    return int(np.clip(MEMORY // needed, 1, 16))
+
+
+def _someone_watches() -> bool:
+    """A terminal, or a notebook that a person has open (not nbconvert, not nbval)."""
+    asked = os.environ.get("XAI_PROGRESS")
+    return (
+        asked == "1"
+        if asked
+        else bool(sys.stderr.isatty() or os.environ.get("JPY_SESSION_NAME"))
+    )
+
+
+def batches(
+    total: int, size: int, what: str, progress: Callable | bool | None = None
+) -> Iterator[slice]:
+    """Slices that cover ``range(total)``, ``size`` at a time, with progress shown.
+
+    ``progress`` is None for a bar (where someone watches), False for none, or a
+    function (done, total), which may raise ``Cancelled`` to stop.
+    """
+    hidden = progress is not None or total <= size or not _someone_watches()
+    with tqdm(total=total, desc=what, leave=False, disable=hidden) as bar:
+        for start in range(0, total, size):
+            stop = min(start + size, total)
+            yield slice(start, stop)
+            bar.update(stop - start)
+            if callable(progress):
+                progress(stop, total)
+
+
+def as_sequence(items) -> tuple[Sequence, bool]:
+    """(the items, whether there were several): a lone one becomes a list of one."""
+    several = isinstance(items, (list, tuple))
+    if several and not items:
+        raise ValueError("An empty list: give at least one.")
+    return (items, True) if several else ([items], False)

@@ -1,0 +1,75 @@
+"""Where a map's cells lie on the picture: the way from (h, w) back to (H, W).
+
+A layer's cell sees a patch of pixels, its receptive field. Stretching the map over the
+picture would put the cell's value beside that patch, not on it: 10 px off at the border
+of Xception's last layer. So each cell goes to the centre of its receptive field, and
+between centres the value is interpolated linearly.
+
+Both directions are matrices: ``heatmap = rows @ map @ columns.T``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._tensorflow import keras
+from ..models import Classifier
+
+Placement = tuple[np.ndarray, np.ndarray]  # (H, h) and (W, w), each row sums to 1
+
+
+def of_layer(classifier: Classifier, layer: str | int) -> Placement:
+    """The placement of what a layer puts out on the network's square."""
+    tensor = classifier._tensors[classifier.layer(layer).name]
+    first, step = centres(tensor)
+    return tuple(
+        _between(first[axis], step[axis], tensor.shape[1 + axis], size)
+        for axis, size in enumerate(classifier.input_size)
+    )
+
+
+def centres(tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Centre of the receptive field of cell (0, 0), and the step to the next, in px.
+
+    Two arrays (row, column); pixel 0's centre is at 0. Follows the graph from the
+    tensor back to the input; where branches join, along the first of them.
+    """
+    layer, node, _ = tensor._keras_history
+    if isinstance(layer, keras.layers.InputLayer):
+        return np.zeros(2), np.ones(2)
+    source = layer._inbound_nodes[node].input_tensors[0]
+    first, step = centres(source)
+    if len(source.shape) != 4 or len(tensor.shape) != 4:
+        raise ValueError(f"{layer.name} turns maps into something else and back.")
+    before, after = np.array(source.shape[1:3]), np.array(tensor.shape[1:3])
+    if isinstance(layer, keras.layers.ZeroPadding2D):
+        return first - step * [side[0] for side in layer.padding], step
+    if isinstance(layer, keras.layers.Cropping2D):
+        return first + step * [side[0] for side in layer.cropping], step
+    window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+    if window is None or "Transpose" in type(layer).__name__:
+        return first + step * (before / after - 1) / 2, step * before / after
+    stride = np.array(layer.strides)
+    reach = (np.array(window) - 1) * np.array(getattr(layer, "dilation_rate", 1)) + 1
+    padding = np.zeros(2)
+    if layer.padding == "same":  # as TensorFlow pads: the odd one goes to the end
+        padding = np.maximum((after - 1) * stride + reach - before, 0) // 2
+    return first + step * ((reach - 1) / 2 - padding), step * stride
+
+
+def _between(first: float, step: float, count: int, size: int) -> np.ndarray:
+    """(size, count): linear interpolation between cells, constant beyond the ends."""
+    cell = np.clip((np.arange(size) - first) / step, 0, count - 1)
+    low = np.minimum(cell.astype(int), max(count - 2, 0))
+    weights = np.zeros((size, count), "float32")
+    weights[np.arange(size), low] = 1 - (cell - low)
+    if count > 1:
+        weights[np.arange(size), low + 1] = cell - low
+    return weights
+
+
+def of_patches(starts: np.ndarray, length: int, size: int) -> np.ndarray:
+    """(size, patches): each pixel gets the mean of the patches that cover it, or 0."""
+    pixels = np.arange(size)[:, None]
+    covers = (pixels >= starts) & (pixels < starts + length)
+    return (covers / np.maximum(covers.sum(axis=1, keepdims=True), 1)).astype("float32")
