@@ -1,0 +1,258 @@
+"""Every control moved through its whole range; what is shown is what was computed."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xai_helpers import explain, keras, load_classifier, plots, widgets
+
+layers = keras.layers
+LABELS = ["cat", "dog", "<b>cup</b>", "cup & saucer", "hen", "ox"]
+EXPLORERS = {
+    "grad_cam": widgets.explore_layers,
+    "activations": lambda *a, **k: widgets.explore_layers(
+        *a, **k, technique="activations"
+    ),
+    "occlusion": widgets.explore_occlusion,
+    "smoothgrad": widgets.explore_smoothgrad,
+    "shap": lambda *a, **k: widgets.explore_shap(
+        *a, **k, background=np.zeros((2, 32, 32, 3), np.uint8)
+    ),
+}
+
+
+def toy(seed, labels=LABELS):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(4, 3, activation="relu", name="one"),
+            layers.MaxPooling2D(name="pool"),
+            layers.Conv2D(20, 3, activation="relu", name="two"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(len(labels)),
+        ],
+        name=f"toy{seed}",
+    )
+    return load_classifier(
+        model, preprocess=lambda x: x / 255, labels=labels, verbose=False
+    )
+
+
+@pytest.fixture
+def networks():
+    return [toy(1), toy(2)]
+
+
+@pytest.fixture
+def photos(noise):
+    return {"wide": noise(40, 60, 1), "tall": noise(70, 33, 2)}
+
+
+@pytest.fixture(params=EXPLORERS)
+def explorer(request, networks, photos):
+    made = EXPLORERS[request.param](networks, photos)
+    made.wait()
+    return made
+
+
+def shown(explorer):
+    return np.array(Image.open(io.BytesIO(explorer.image.value)))
+
+
+def positions(control):
+    """The whole range of a slider (ends, middle, a step) or a choice."""
+    if hasattr(control, "options"):
+        return [value for _, value in control._options_full]
+    low, high, step = control.min, control.max, control.step
+    return [low, low + step, (low + high) // 2 or step, high]
+
+
+CONTROLS = "photo network target opacity layer patch stride fill noise samples"
+
+
+def test_every_control_through_its_whole_range(explorer):
+    moved = 0
+    for name in CONTROLS.split():
+        control = getattr(explorer, name, None)
+        if control is None:
+            continue
+        for value in positions(control):
+            control.value = value
+            explorer.wait()
+            picture = shown(explorer)
+            assert picture.shape == (widgets.SIDE, widgets.SIDE, 3)
+            assert explorer.says.value.startswith(explorer.attribution.technique)
+            assert explorer.attribution.model == explorer.network.value.name
+            moved += 1
+    assert moved >= 10
+
+
+def test_what_is_shown_is_what_the_function_gives(networks, photos):
+    explorer = widgets.explore_layers(networks[0], photos)
+    explorer.photo.value, explorer.layer.value = "tall", "one"
+    explorer.target.value = explorer.target.options[2][1]
+    alone = explain.grad_cam(networks[0], photos["tall"], explorer.target.value, "one")
+    assert explorer.attribution.values == pytest.approx(alone.values, abs=1e-7)
+    expected = plots.png(plots.blend(alone, explorer.opacity.value), widgets.SIDE)
+    expected = np.array(Image.open(io.BytesIO(expected)))
+    assert np.abs(shown(explorer).astype(int) - expected).max() <= 2
+
+
+def test_opacity_nothing_is_the_photo_and_all_is_the_map(networks, photos):
+    explorer = widgets.explore_layers(networks[0], photos)
+    explorer.opacity.value = 0
+    square = networks[0].cut(photos["wide"])[0]
+    assert np.array_equal(
+        shown(explorer), np.array(Image.open(io.BytesIO(plots.png(square, 448))))
+    )
+    explorer.opacity.value = 1
+    assert not np.array_equal(shown(explorer), square)
+
+
+def test_a_class_is_found_by_its_name_and_the_words_are_escaped(networks, photos):
+    explorer = widgets.explore_layers(networks[0], photos)
+    least = networks[0].top(photos["wide"], 6)[-1]
+    assert least.index not in [value for _, value in explorer.target.options]
+    explorer.search.value = least.label
+    assert explorer.target.value == least.index
+    assert explorer.attribution.target == least.index
+    explorer.search.value = "<b>cup</b>"
+    assert "&lt;b&gt;cup" in explorer.says.value
+    assert "<b>" not in explorer.says.value
+
+
+def test_an_unknown_class_is_answered_by_a_sentence(networks, photos):
+    explorer = widgets.explore_layers(networks[0], photos)
+    before = explorer.image.value
+    explorer.search.value = "catt"
+    assert "No class" in explorer.says.value
+    assert "Close labels: cat" in explorer.says.value
+    assert explorer.image.value == before
+
+
+def test_an_error_while_computing_is_a_sentence(networks, photos, monkeypatch):
+    explorer = widgets.explore_occlusion(networks[0], photos)
+    explorer.wait()
+
+    def broken(*args, **kwargs):
+        raise MemoryError("no room for <this>")
+
+    monkeypatch.setattr(explain, "occlusion", broken)
+    explorer.patch.value += 1
+    explorer.wait()
+    assert explorer.says.value == "no room for &lt;this&gt;"
+    assert explorer.cancel.layout.visibility == "hidden"
+
+
+def test_layers_are_computed_once_for_photo_and_class(networks, photos, monkeypatch):
+    calls = []
+    real = explain.grad_cam
+
+    def counted(*args):
+        calls.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(explain, "grad_cam", counted)
+    explorer = widgets.explore_layers(networks[0], photos)
+    for value in ("one", "pool", "two", "one"):
+        explorer.layer.value = value
+    assert len(calls) == 1
+    explorer.photo.value = "tall"
+    explorer.photo.value = "wide"
+    assert len(calls) == 2
+
+
+class Gate:
+    """A technique that waits in the middle until the test lets it go on."""
+
+    def __init__(self, real):
+        self.real, self.reached, self.go = real, threading.Event(), threading.Event()
+
+    def __call__(self, *args, progress, **kwargs):
+        progress(1, 10)
+        self.reached.set()
+        assert self.go.wait(20)
+        progress(2, 10)
+        return self.real(*args, progress=False, **kwargs)
+
+
+@pytest.fixture
+def gated(networks, photos, monkeypatch):
+    explorer = widgets.explore_occlusion(networks[0], photos)
+    explorer.wait()
+    gate = Gate(explain.occlusion)
+    monkeypatch.setattr(explain, "occlusion", gate)
+    return explorer, gate
+
+
+def test_long_work_shows_its_progress_and_can_be_cancelled(gated):
+    explorer, gate = gated
+    before = explorer.image.value
+    explorer.patch.value += 1
+    assert gate.reached.wait(20)
+    assert (explorer.progress.value, explorer.progress.max) == (1, 10)
+    assert explorer.cancel.layout.visibility == "visible"
+    explorer.cancel.click()
+    gate.go.set()
+    explorer.wait()
+    assert explorer.says.value.startswith("Cancelled")
+    assert explorer.image.value == before
+    assert explorer.cancel.layout.visibility == "hidden"
+
+
+def test_a_control_moved_meanwhile_wins(gated):
+    explorer, gate = gated
+    explorer.patch.value += 1
+    assert gate.reached.wait(20)
+    first = explorer._thread
+    explorer.patch.value += 1
+    gate.go.set()
+    first.join(20)
+    explorer.wait()
+    patch = explorer.patch.value
+    assert explorer.attribution.parameters["patch"] == (patch, patch)
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_a_start_is_shown_without_computing(name, networks, photos, monkeypatch):
+    clf, photo = networks[0], photos["tall"]
+    others = np.zeros((2, 32, 32, 3), np.uint8)
+    start = {
+        "grad_cam": lambda: explain.grad_cam(clf, photo, "ox", "one"),
+        "activations": lambda: explain.activations(clf, photo, "pool"),
+        "occlusion": lambda: explain.occlusion(clf, photo, "ox", patch=9, stride=5),
+        "smoothgrad": lambda: explain.smoothgrad(clf, photo, "ox", samples=3),
+        "shap": lambda: explain.shap_gradients(clf, photo, others, "ox", layer="one"),
+    }[name]()
+    for technique in ("occlusion", "smoothgrad", "shap_gradients"):
+        monkeypatch.setattr(explain, technique, None)
+    explorer = EXPLORERS[name](networks, photos, start=start)
+    assert explorer.photo.value == "tall"
+    assert explorer.attribution.values == pytest.approx(start.values, abs=1e-6)
+    assert explorer.attribution.text == start.text
+
+
+def test_old_results_make_room(networks, photos):
+    explorer = widgets.explore_smoothgrad(networks[0], photos)
+    explorer.keeps = 3
+    for samples in range(1, 7):
+        explorer.samples.value = samples
+        explorer.wait()
+    assert len(explorer.results) == 3
+
+
+def test_its_text_holds_no_addresses_and_no_bytes(explorer):
+    text = explorer._repr_mimebundle_()["text/plain"]
+    assert explorer.technique in text
+    assert "0x" not in text and "\\x" not in text
+
+
+def test_bad_use_gets_a_sentence(networks, photos):
+    with pytest.raises(ValueError, match=r"grad_cam or activations"):
+        widgets.explore_layers(networks, photos, technique="magic")
+    with pytest.raises(ValueError, match="at least one photo"):
+        widgets.explore_layers(networks, {})
