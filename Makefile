@@ -12,7 +12,7 @@ KIND = $(or $(XAI_WEIGHTS),portable)
 NBVAL_OPTIONS = --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help install weights lab run test check render heads lock gpu clean
+.PHONY: help install weights lab run test check render bench heads lock gpu clean
 
 help:
 	@echo "make lab      set up, prepare the weights, open JupyterLab on the first notebook"
@@ -20,6 +20,7 @@ help:
 	@echo "make test     set up, run every test, the notebooks under nbval included"
 	@echo "make check    the fast part of the tests: lint and package tests"
 	@echo "make render   execute the notebooks and write their committed outputs"
+	@echo "make bench    how fast a step of each slider answers on this machine"
 	@echo "make weights  fetch the portable weights and show which are present"
 	@echo "make gpu      swap the CPU build of TensorFlow for the CUDA one (gigabytes)"
 	@echo "make heads    fit the portable heads again (hours; see CONTRIBUTING.md)"
@@ -63,6 +64,10 @@ check: install
 render: install
 	@$(BIN)/python -m xai_helpers.weights fetch
 	@XAI_WEIGHTS=portable $(BIN)/python tools/render_notebooks.py
+
+bench: install
+	@$(BIN)/python -m xai_helpers.weights fetch
+	@XAI_WEIGHTS=$(KIND) $(BIN)/python tools/benchmark.py
 
 gpu: install
 	@$(BIN)/python -m pip uninstall --yes --quiet tensorflow-cpu

@@ -662,7 +662,7 @@ def test_numbers_that_are_none_are_said_and_not_drawn(broken):
     found = explain.gradients(clf, photo((12, 14)), 1)
     assert np.isfinite(found.values).all()
     assert "were not finite" in found.text
-    assert found._repr_mimebundle_()[0]["image/png"]
+    assert found._repr_mimebundle_()[0]["image/jpeg"]
 
 
 def test_the_text_says_where():
@@ -699,7 +699,7 @@ def test_a_progress_function_is_told_and_can_stop_the_work():
     explain.occlusion(
         clf, photo((20, 28)), patch=4, progress=lambda *now: told.append(now)
     )
-    assert told[-1] == (91, 91)  # 7 × 13 positions
+    assert told[-1] == (117, 117)  # 9 × 13 positions
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
     def stop(done, total):
@@ -767,6 +767,36 @@ def test_a_layer_that_a_skip_leads_around_gets_a_sentence(xception, cat):
         explain.shap_gradients(xception, cat, others, layer="block4_sepconv1")
     for name in xception.bottlenecks[::6]:
         xception.after(name)
+
+
+WITHOUT_GRADIENT = {
+    "keras.ops": lambda x: np.asarray(x) / 255,
+    "rounds or casts": lambda x: tf.round(x) / 255,
+}
+
+
+@pytest.mark.parametrize("said", WITHOUT_GRADIENT)
+def test_a_preprocessing_without_gradient_gets_a_sentence(said):
+    clf = toy(preprocess=WITHOUT_GRADIENT[said])
+    with pytest.raises(ValueError, match=said):
+        explain.gradients(clf, photo((12, 14)), 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["MobileNetV2", "EfficientNetB0", "ResNet50", "DenseNet121"]
+)
+def test_every_cell_of_other_networks_lies_on_the_photo(name):
+    """Padding layers, squeeze-and-excite branches, concatenations: all are passed."""
+    model = getattr(keras.applications, name)(weights=None, input_shape=(96, 96, 3))
+    clf = load_classifier(model, verbose=False)
+    for known in clf.layers():
+        if known.kind == "ZeroPadding2D":  # its cells do lie beside the photo
+            continue
+        first, step = placement.centres(clf._tensors[known.name])
+        last = first + step * (np.array(known.shape[:2]) - 1)
+        assert (first > -step).all() and (last < 96 + step).all(), known
+    heat = explain.grad_cam(clf, photo((96, 96)), 0).heatmap()
+    assert heat.shape == (96, 96)
 
 
 def test_a_model_with_two_inputs_gets_a_sentence():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xai_helpers import plots
+from xai_helpers import explain, plots
 
 
 def drawn(picture):
@@ -120,3 +120,106 @@ def test_blocks_and_bars_say_their_names():
     assert picture.text == "Net: b 1 × 2 × 3; b 1 × 2 × 3."
     picture = plots.bars({"x": (1, 2)}, ("one", "two"), title="T")
     assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [1, 2]
+
+
+# --- attributions ---------------------------------------------------------------------
+
+
+def attribution(values, **more):
+    """A map over a 20 × 30 photo whose cells lie side by side."""
+    values = np.asarray(values, "float32")
+    photo = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    rows, columns = (
+        np.repeat(np.eye(count, dtype="float32"), size // count, axis=0)
+        for count, size in zip(values.shape, (20, 30), strict=False)
+    )
+    about = {
+        "technique": "occlusion", "unit": "drop", "model": "net", "target": 1,
+        "label": "tea_cup", "score": "logit", "score_value": 3.0, "image": photo,
+        "cut": (0, 0, 20, 30), "photo_size": (20, 30), "placement": (rows, columns),
+    }  # fmt: skip
+    return explain.Attribution(values, **about | more)
+
+
+STEP = np.array([[1.0, -2.0, 0], [0, 0, 4.0]])
+
+
+def test_a_map_over_the_photo_is_aligned_to_the_pixel():
+    picture = plots.blend(attribution(STEP), opacity=1)
+    assert picture.shape == (20, 30, 3)
+    colour = plots.matplotlib.colormaps[plots.SIGNED]
+    for row, column in np.ndindex(20, 30):
+        value = STEP[row // 10, column // 10]
+        expected = 255 * np.array(colour((value + 4) / 8))[:3]
+        assert picture[row, column] == pytest.approx(expected, abs=1)
+
+
+def test_opacity_mixes_grey_photo_and_map():
+    one = attribution(STEP)
+    half, full = (plots.blend(one, opacity=k).astype(float) for k in (0.5, 1))
+    grey = one.image.mean(axis=2, keepdims=True)
+    assert half == pytest.approx((grey + full) / 2, abs=1)
+    assert np.array_equal(plots.blend(one, opacity=0), one.image)
+    with pytest.raises(ValueError, match="0 to 1"):
+        plots.blend(one, opacity=1.2)
+
+
+def test_positive_maps_go_from_zero_and_signed_ones_have_zero_in_the_middle():
+    positive = attribution(np.abs(STEP), technique="Grad-CAM")
+    assert not positive.signed
+    zero = plots.blend(positive, 1)[0, 25]
+    assert zero == pytest.approx(
+        255 * np.array(plots.matplotlib.cm.viridis(0.0))[:3], abs=1
+    )
+    assert (plots.blend(attribution(STEP), 1)[0, 25] > 240).all()
+
+
+def test_a_few_outliers_of_a_fine_map_do_not_decide_its_colours():
+    fine = np.zeros((20, 30), "float32") + 1
+    fine = np.repeat(np.repeat(fine, 2, 0), 2, 1)
+    fine[0, 0] = 1000
+    one = attribution(fine, image=np.zeros((40, 60, 3), np.uint8), placement=None)
+    assert plots.limit([one]) == 1
+    assert plots.limit([attribution(STEP)]) == 4
+    assert plots.limit([attribution(0 * STEP)]) == 1
+    bar = plots.overlay(one).figure.axes[-1]
+    assert bar.get_ylabel() == "drop"
+
+
+def test_grid_shares_a_scale_in_a_row_and_says_so():
+    strong, weak = attribution(4 * STEP), attribution(STEP)
+    together = plots.grid({"one": [strong, weak]}, names=["a", "b"])
+    apart = plots.grid({"one": [strong, weak]}, names=["a", "b"], shared=False)
+    images = [ax.images[0].get_array() for ax in together.figure.axes[1:3]]
+    assert np.array_equal(images[0], plots.blend(strong, 0.6, 16))
+    assert np.array_equal(images[1], plots.blend(weak, 0.6, 16))
+    titles = [ax.get_title() for ax in apart.figure.axes[1:3]]
+    assert titles == ["a\n±16", "b\n±4"]
+    assert together.text.count("tea_cup (logit 3.0)") == 2
+
+
+def test_layer_strip_names_every_layer():
+    layers = [attribution(k * STEP, layer=f"layer{k}") for k in range(3)]
+    picture = plots.layer_strip(layers)
+    titles = [ax.get_title() for ax in picture.figure.axes]
+    assert titles == ["layer0\n2 × 3, zero", "layer1\n2 × 3, ±4", "layer2\n2 × 3, ±8"]
+    assert "layer2" in picture.text
+
+
+def test_the_strongest_channels_are_shown_and_numbered():
+    values = np.zeros((2, 3, 5), "float32")
+    values[..., 3], values[..., 1] = 2, -3
+    one = attribution(values, technique="activations", target=None, label="")
+    assert plots.strongest(one, 3) == [1, 3, 0]
+    titles = [ax.get_title() for ax in plots.feature_maps(one, count=2).figure.axes]
+    assert titles == ["channel 1\n±3", "channel 3\n±2"]
+    assert plots.tiles(one, count=5, side=30).shape == (60, 120, 3)
+
+
+def test_an_attribution_shows_itself_with_its_words():
+    for one in (attribution(STEP), attribution(0 * STEP)):
+        data, metadata = one._repr_mimebundle_()
+        assert data["text/plain"] == repr(one) == metadata["image/jpeg"]["alt"]
+        assert Image.open(io.BytesIO(data["image/jpeg"])).size[0] > 400
+    panel = plots.attribution(attribution(0 * STEP)).figure.axes[2]
+    assert "zero everywhere" in [text.get_text() for text in panel.texts]

@@ -7,7 +7,7 @@
 
 In place, it also writes what is generated: the links between notebooks, and the
 exercise cells, which come from the notebooks in `notebooks/solutions/`. A cell tagged
-`readme-NAME` gives the README its figure docs/NAME.png.
+`readme-NAME` gives the README its figure docs/NAME.png, or NAME.jpg.
 """
 
 from __future__ import annotations
@@ -148,9 +148,11 @@ def readme_figures(notebook: NotebookNode) -> dict[Path, bytes]:
     for cell in notebook.cells:
         for tag in cell.metadata.get("tags", []):
             if tag.startswith("readme-"):
-                (png,) = (o.data["image/png"] for o in cell.outputs if "data" in o)
-                path = ROOT / "docs" / f"{tag.removeprefix('readme-')}.png"
-                found[path] = base64.b64decode(png)
+                (data,) = (o.data for o in cell.outputs if "data" in o)
+                ending = "png" if "image/png" in data else "jpg"
+                content = data.get("image/png") or data["image/jpeg"]
+                path = ROOT / "docs" / f"{tag.removeprefix('readme-')}.{ending}"
+                found[path] = base64.b64decode(content)
     return found
 
 

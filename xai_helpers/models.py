@@ -10,7 +10,7 @@ import difflib
 import inspect
 import json
 from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -109,8 +109,8 @@ class Classifier:
         self.output = output
         self._scale = preprocess
         self._functions: dict = {}
-        self._forward = tf.function(
-            lambda x: self.network(x, training=False), reduce_retracing=True
+        self._forward = self.compiled(
+            "forward", lambda: partial(self.network, training=False)
         )
 
     def __repr__(self) -> str:
@@ -172,7 +172,13 @@ class Classifier:
         -------
         float32, an array for an array and a tensor for a tensor; never the same object.
         """
-        scaled = self._scale(tf.identity(tf.cast(pixels, tf.float32)))
+        try:
+            scaled = self._scale(tf.identity(tf.cast(pixels, tf.float32)))
+        except NotImplementedError as error:  # NumPy was given a tensor in a graph
+            raise ValueError(
+                f"The preprocess of {self.name} uses NumPy, and no gradient goes "
+                "through that; write it with TensorFlow or keras.ops."
+            ) from error
         return scaled if tf.is_tensor(pixels) else np.asarray(scaled)
 
     # --- from network input to answers ---
@@ -354,9 +360,14 @@ class Classifier:
         )
 
     def compiled(self, key, build: Callable) -> Callable:
-        """The function ``build()`` made for this key the first time, then the same."""
+        """``build()`` as a TensorFlow graph, made for this key once.
+
+        ``build`` returns a function of tensors. Wrapped in a partial, since TensorFlow
+        tells functions apart by their code, and would warn that one for each layer is
+        one function compiled over and over.
+        """
         if key not in self._functions:
-            self._functions[key] = build()
+            self._functions[key] = tf.function(partial(build()), reduce_retracing=True)
         return self._functions[key]
 
 

@@ -32,10 +32,12 @@ class Picture:
         Made outside pyplot, so nothing shows twice and nothing has to be closed.
     text : str
         What the figure shows: its alternative text, and what nbval compares.
+    photographic : bool
+        Shown as a JPEG, a quarter of the size, where photos or noise fill the figure.
     """
 
-    def __init__(self, figure: Figure, text: str):
-        self.figure, self.text = figure, text
+    def __init__(self, figure: Figure, text: str, photographic: bool = False):
+        self.figure, self.text, self.photographic = figure, text, photographic
 
     def __repr__(self) -> str:
         return self.text
@@ -46,9 +48,17 @@ class Picture:
         self.figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
         return buffer.getvalue()
 
+    def jpeg(self) -> bytes:
+        """The picture as the bytes of a JPEG file, colours in full resolution."""
+        buffer = io.BytesIO()
+        image = Image.open(io.BytesIO(self.png())).convert("RGB")
+        image.save(buffer, "JPEG", quality=92, subsampling=0, optimize=True)
+        return buffer.getvalue()
+
     def _repr_mimebundle_(self, include=None, exclude=None):
-        data = {"image/png": self.png(), "text/plain": self.text}
-        return data, {"image/png": {"alt": self.text}}
+        kind = "image/jpeg" if self.photographic else "image/png"
+        content = self.jpeg() if self.photographic else self.png()
+        return {kind: content, "text/plain": self.text}, {kind: {"alt": self.text}}
 
     def save(self, path) -> None:
         """Write the figure to a file; the ending (png, svg, pdf) decides the format."""
@@ -244,7 +254,7 @@ def attribution(attribution, *, opacity: float = 0.6, title: str = "") -> Pictur
     _over(others[-1], attribution, top, opacity, over)
     _bar(figure, others[-1], attribution, top)
     figure.suptitle(title or attribution.name, fontsize=11)
-    return Picture(figure, attribution.text)
+    return Picture(figure, attribution.text, photographic=True)
 
 
 def overlay(attribution, *, opacity: float = 0.6, title: str = "") -> Picture:
@@ -253,7 +263,7 @@ def overlay(attribution, *, opacity: float = 0.6, title: str = "") -> Picture:
     ax, top = figure.subplots(), limit([attribution])
     _over(ax, attribution, top, opacity, title or attribution.name)
     _bar(figure, ax, attribution, top)
-    return Picture(figure, attribution.text)
+    return Picture(figure, attribution.text, photographic=True)
 
 
 def grid(
@@ -269,7 +279,8 @@ def grid(
     Parameters
     ----------
     rows : dict of name to sequence of Attribution
-        The photo of each row is that of its first map.
+        Left of each row stands the photo of its first map, unless the row above has the
+        same.
     names : titles of the columns; the targets' labels if not given
     shared : bool
         One scale for each row, with a colour bar; else each map has its own, whose end
@@ -277,13 +288,19 @@ def grid(
     opacity : float, 0 to 1
     """
     columns = max(len(row) for row in rows.values())
-    size = min(9.2 / (columns + 1 + 0.35 * shared), 2.5)
+    size = min(9.2 / (columns + 1 + 0.35 * shared), 2.2)
     figure = _figure(9.2, (size + 0.3) * len(rows) + 0.4)
     axes = figure.subplots(len(rows), columns + 1, squeeze=False)
-    said = []
+    said, before = [], None
     for panels, (name, row) in zip(axes, rows.items(), strict=True):
-        panels[0].imshow(row[0].image)
-        _bare(panels[0], name)
+        if before is not None and np.array_equal(before, row[0].image):
+            panels[0].axis("off")
+            middle = {"ha": "center", "va": "center", "fontsize": 9}
+            panels[0].text(0.5, 0.5, name, transform=panels[0].transAxes, **middle)
+        else:
+            before = row[0].image
+            panels[0].imshow(before)
+            _bare(panels[0], name)
         together = limit(row)
         for k, (ax, one) in enumerate(zip(panels[1:], row, strict=False)):
             top = together if shared else limit([one])
@@ -297,7 +314,8 @@ def grid(
             widest = max(row, key=lambda one: (one.signed, np.abs(one.map).max()))
             _bar(figure, list(panels), widest, together)
     figure.suptitle(title, fontsize=11)
-    return Picture(figure, f"{title}. " * bool(title) + " ".join(said))
+    text = f"{title}. " * bool(title) + " ".join(said)
+    return Picture(figure, text, photographic=True)
 
 
 def layer_strip(
@@ -324,7 +342,7 @@ def layer_strip(
         ax.title.set_fontsize(7)
     figure.suptitle(title, fontsize=11)
     said = " ".join(one.text for one in attributions)
-    return Picture(figure, f"{title}. " * bool(title) + said)
+    return Picture(figure, f"{title}. " * bool(title) + said, photographic=True)
 
 
 def strongest(attribution, count: int) -> list[int]:
@@ -352,7 +370,7 @@ def feature_maps(
         signed=attribution.signed,
         title=title or f"{attribution.name}: the {len(channels)} strongest channels",
     )
-    return Picture(picture.figure, attribution.text)
+    return Picture(picture.figure, attribution.text, picture.photographic)
 
 
 def tiles(attribution, *, count: int = 16, side: int = 112) -> np.ndarray:
@@ -438,7 +456,9 @@ def maps(
     figure.suptitle(title, fontsize=11)
     empty = sum(not values.any() for values in stack)
     text = f"{title or 'Maps'}: {', '.join(names) if len(names) else len(stack)}"
-    return Picture(figure, text + (f"; {empty} zero everywhere." if empty else "."))
+    text += f"; {empty} zero everywhere." if empty else "."
+    fine = max(values.size for values in stack) > 5000
+    return Picture(figure, text, photographic=fine)
 
 
 def filters(kernels: np.ndarray, *, columns: int = 16, title: str = "") -> Picture:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..models import Classifier
 from . import placement
 from .attribution import Attribution
@@ -39,13 +41,10 @@ def activations(classifier: Classifier, image, layer):
     what = seen(classifier, image)
     names = [known.name for known in layers]
 
-    def build():
-        from .._tensorflow import tf
-
-        model = classifier.up_to(*dict.fromkeys(names))
-        return tf.function(lambda x: model(x, training=False), reduce_retracing=True)
-
-    forward = classifier.compiled(("activations", *names), build)
+    forward = classifier.compiled(
+        ("activations", *names),
+        lambda: partial(classifier.up_to(*dict.fromkeys(names)), training=False),
+    )
     outputs = forward(classifier.preprocess(what["image"]))
     if len(set(names)) == 1:
         outputs = [outputs]

@@ -6,7 +6,16 @@ from .._tensorflow import tf
 from ..models import Classifier
 from . import placement
 from .attribution import Attribution
-from .engine import answer, as_sequence, check_score, chosen, scores, seen, value
+from .engine import (
+    answer,
+    as_sequence,
+    check_score,
+    chosen,
+    differentiate,
+    scores,
+    seen,
+    value,
+)
 
 
 def grad_cam(
@@ -78,11 +87,10 @@ def _function(classifier: Classifier, layers: tuple[str, ...], score: str):
     def build():
         model = classifier.with_logits(*layers)
 
-        @tf.function(reduce_retracing=True)
         def run(pixels, index):
             *outputs, logits = model(classifier.scale(pixels), training=False)
             y = scores(classifier, logits, score)[:, index]
-            gradients = tf.gradients(y, outputs)  # d y / d A, each (N, h, w, channels)
+            gradients = differentiate(y, outputs)  # each (N, h, w, channels)
             return [
                 cam(maps, gradient)
                 for maps, gradient in zip(outputs, gradients, strict=True)

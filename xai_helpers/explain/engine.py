@@ -73,6 +73,23 @@ def scores(classifier: Classifier, logits: tf.Tensor, score: str) -> tf.Tensor:
 # --- gradients ------------------------------------------------------------------------
 
 
+def differentiate(y: tf.Tensor, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    """d y / d tensor for each tensor, inside a graph; y (N,) is summed.
+
+    Raises
+    ------
+    ValueError
+        If a step between the two cannot be differentiated.
+    """
+    found = tf.gradients(y, tensors)
+    if any(gradient is None for gradient in found):
+        raise ValueError(
+            "No gradient reaches the input or the layer: a step on the way (the "
+            "preprocessing, or a layer) rounds or casts to whole numbers."
+        )
+    return found
+
+
 def gradient_function(classifier: Classifier, score: str) -> Callable:
     """(pixels (N, height, width, 3), class index) → d score / d pixel, as pixels.
 
@@ -80,10 +97,10 @@ def gradient_function(classifier: Classifier, score: str) -> Callable:
     """
 
     def build():
-        @tf.function(reduce_retracing=True)
         def gradient(pixels, index):
             logits = classifier.network(classifier.scale(pixels), training=False)
-            return tf.gradients(scores(classifier, logits, score)[:, index], pixels)[0]
+            y = scores(classifier, logits, score)[:, index]
+            return differentiate(y, [pixels])[0]
 
         return gradient
 

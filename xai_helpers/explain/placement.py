@@ -31,30 +31,43 @@ def of_layer(classifier: Classifier, layer: str | int) -> Placement:
 def centres(tensor) -> tuple[np.ndarray, np.ndarray]:
     """Centre of the receptive field of cell (0, 0), and the step to the next, in px.
 
-    Two arrays (row, column); pixel 0's centre is at 0. Follows the graph from the
-    tensor back to the input; where branches join, along the first of them.
+    Two arrays (row, column); pixel 0's centre is at 0. Goes back through the graph to
+    the input; where branches join, along the first that has maps of the same size. A
+    layer that is no window (resizing, for example) is taken to stretch evenly.
     """
-    layer, node, _ = tensor._keras_history
-    if isinstance(layer, keras.layers.InputLayer):
-        return np.zeros(2), np.ones(2)
-    source = layer._inbound_nodes[node].input_tensors[0]
-    first, step = centres(source)
-    if len(source.shape) != 4 or len(tensor.shape) != 4:
-        raise ValueError(f"{layer.name} turns maps into something else and back.")
-    before, after = np.array(source.shape[1:3]), np.array(tensor.shape[1:3])
+    path = []
+    while not isinstance(tensor._keras_history[0], keras.layers.InputLayer):
+        layer, node, _ = tensor._keras_history
+        sources = layer._inbound_nodes[node].input_tensors
+        sources = [s for s in sources if len(s.shape) == 4] or sources
+        source = next(
+            (s for s in sources if s.shape[:3] == tensor.shape[:3]), sources[0]
+        )
+        path.append((layer, source.shape[1:3], tensor.shape[1:3]))
+        tensor = source
+    first, step = np.zeros(2), np.ones(2)
+    for layer, before, after in reversed(path):
+        if len(before) == len(after) == 2:
+            offset, stride = _window(layer, np.array(before), np.array(after))
+            first, step = first + step * offset, step * stride
+    return first, step
+
+
+def _window(layer, before, after) -> tuple[np.ndarray, np.ndarray]:
+    """Where the layer's first window has its centre, and its stride, in its input."""
     if isinstance(layer, keras.layers.ZeroPadding2D):
-        return first - step * [side[0] for side in layer.padding], step
+        return -np.array([side[0] for side in layer.padding]), np.ones(2)
     if isinstance(layer, keras.layers.Cropping2D):
-        return first + step * [side[0] for side in layer.cropping], step
+        return np.array([side[0] for side in layer.cropping]), np.ones(2)
     window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if window is None or "Transpose" in type(layer).__name__:
-        return first + step * (before / after - 1) / 2, step * before / after
+        return (before / after - 1) / 2, before / after
     stride = np.array(layer.strides)
     reach = (np.array(window) - 1) * np.array(getattr(layer, "dilation_rate", 1)) + 1
     padding = np.zeros(2)
     if layer.padding == "same":  # as TensorFlow pads: the odd one goes to the end
         padding = np.maximum((after - 1) * stride + reach - before, 0) // 2
-    return first + step * ((reach - 1) / 2 - padding), step * stride
+    return (reach - 1) / 2 - padding, stride
 
 
 def _between(first: float, step: float, count: int, size: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -132,7 +133,6 @@ def _function(classifier: Classifier, layer: Layer | None, score: str, targets: 
     def build():
         rest = classifier.after(layer.name) if layer else classifier.network
 
-        @tf.function(reduce_retracing=True)
         def run(x, b, alpha, indices):
             x = tf.cast(x, tf.float32)
             b = tf.cast(b, tf.float32)
@@ -140,7 +140,9 @@ def _function(classifier: Classifier, layer: Layer | None, score: str, targets: 
             entering = points if layer else classifier.scale(points)
             y = engine.scores(classifier, rest(entering, training=False), score)
             y = tf.gather(y, indices, axis=1)
-            gradients = [tf.gradients(y[:, k], points)[0] for k in range(targets)]
+            gradients = [
+                engine.differentiate(y[:, k], [points])[0] for k in range(targets)
+            ]
             products = (x - b) * tf.stack(gradients)  # (K, N, h, w, c)
             return tf.reduce_sum(products, 1), tf.reduce_sum(products, (2, 3, 4))
 
@@ -154,11 +156,10 @@ def _before(classifier: Classifier, layer: Layer | None, squares) -> np.ndarray:
     if layer is None:
         return squares.astype("float32")
 
-    def build():
-        model = classifier.up_to(layer.name)
-        return tf.function(lambda x: model(x, training=False), reduce_retracing=True)
-
-    forward = classifier.compiled(("activations", layer.name), build)
+    forward = classifier.compiled(
+        ("activations", layer.name),
+        lambda: partial(classifier.up_to(layer.name), training=False),
+    )
     step = engine.batch_size(classifier, backward=False)
     return np.concatenate(
         [
