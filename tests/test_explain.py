@@ -804,3 +804,77 @@ def test_a_model_with_two_inputs_gets_a_sentence():
     end = layers.Dense(2)(layers.Flatten()(layers.Add()([one, two])))
     with pytest.raises(ValueError, match="2 inputs"):
         load_classifier(keras.Model([one, two], end))
+
+
+# --- integrated gradients -------------------------------------------------------------
+
+
+def test_integrated_gradients_are_exact_where_the_score_is_linear():
+    clf, weights = linear()
+    image, other = photo((20, 28)), photo((20, 28), 1)
+    found = explain.integrated_gradients(clf, image, 1, baseline=other, steps=1)
+    expected = weights[..., 1] * (image.astype(float) - other)
+    assert found.values == pytest.approx(expected, abs=1e-3)
+    assert found.checks["gap"] < 1e-3
+
+
+def test_integrated_gradients_on_a_square_are_known():
+    """y = Σ (x/255)² from black: the share of each pixel is its own square."""
+    squares = keras.Sequential(
+        [
+            keras.Input((8, 9, 3)),
+            layers.Flatten(),
+            layers.Lambda(lambda x: keras.ops.sum(x**2, axis=1, keepdims=True)),
+            layers.Lambda(lambda x: keras.ops.concatenate([x, -x], axis=1)),
+        ]
+    )
+    clf = load_classifier(squares, preprocess=lambda x: x / 255, verbose=False)
+    image = photo((8, 9))
+    found = explain.integrated_gradients(clf, image, 0, steps=3)
+    assert found.values == pytest.approx((image / 255) ** 2, abs=1e-4)
+    assert found.checks["sum"] == pytest.approx(found.checks["score difference"])
+
+
+@pytest.mark.parametrize("baseline", ["black", "grey", "blurred", "noise"])
+@pytest.mark.parametrize("score", SCORE)
+def test_integrated_gradients_are_complete(baseline, score):
+    """With more steps the gap closes: midpoints on a piecewise smooth path."""
+    clf = toy()
+    image = photo((12, 14))
+    options = {"baseline": baseline, "score": score}
+    found = explain.integrated_gradients(clf, image, 2, steps=2000, **options)
+    difference = found.checks["score difference"]
+    assert abs(found.values.sum() - difference) < 1e-3 + 1e-2 * abs(difference)
+    start = explain.path.start(image, baseline)
+    scored = clf.logits if score == "logit" else clf.probabilities
+    before, after = scored([start, image])[:, 2]
+    assert difference == pytest.approx(after - before, abs=1e-4)
+
+
+def test_the_mean_of_integrated_gradients_is_expected_gradients():
+    """Over the background; within four standard errors of the samples."""
+    clf = toy()
+    image = photo((12, 14))
+    others = np.stack([photo((12, 14), k) for k in range(1, 5)])
+    paths = [
+        explain.integrated_gradients(clf, image, 2, baseline=b, steps=200).values
+        for b in others
+    ]
+    found = explain.shap_gradients(clf, image, others, 2, samples=800)
+    gap = abs(np.mean(paths, axis=0).sum() - found.checks["sum"])
+    assert gap < 4 * found.checks["standard error"]
+    assert np.corrcoef(np.mean(paths, axis=0).ravel(), found.values.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"baseline": "pink"}, "black, grey, blurred, noise"),
+        ({"baseline": np.zeros((3, 3, 3), np.uint8)}, r"wanted uint8 of shape \(12"),
+        ({"baseline": np.zeros((12, 14, 3))}, "is float64"),
+        ({"steps": 0}, "from 1 up"),
+    ],
+)
+def test_bad_baselines_get_a_sentence(options, said):
+    with pytest.raises(ValueError, match=said):
+        explain.integrated_gradients(toy(), photo((12, 14)), 0, **options)

@@ -223,3 +223,11 @@ def test_an_attribution_shows_itself_with_its_words():
         assert Image.open(io.BytesIO(data["image/jpeg"])).size[0] > 400
     panel = plots.attribution(attribution(0 * STEP)).figure.axes[2]
     assert "zero everywhere" in [text.get_text() for text in panel.texts]
+
+
+def test_a_figure_full_of_noise_can_be_shown():
+    """With `optimize`, Pillow fails on a JPEG that does not become smaller."""
+    rng = np.random.default_rng(0)
+    picture = plots.maps([rng.normal(size=(299, 299))] * 2, signed=True)
+    assert picture.photographic
+    assert Image.open(io.BytesIO(picture.jpeg())).format == "JPEG"

@@ -27,6 +27,7 @@ _HOME = {  # public name → the module that defines it
     "Attribution": "explain",
     "explain": "",
     "images": "",
+    "metrics": "",
     "models": "",
     "plots": "",
     "weights": "",

@@ -52,7 +52,7 @@ class Picture:
         """The picture as the bytes of a JPEG file, colours in full resolution."""
         buffer = io.BytesIO()
         image = Image.open(io.BytesIO(self.png())).convert("RGB")
-        image.save(buffer, "JPEG", quality=92, subsampling=0, optimize=True)
+        image.save(buffer, "JPEG", quality=92, subsampling=0)
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None):

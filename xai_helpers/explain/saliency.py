@@ -54,7 +54,7 @@ def gradients(
     check_score(score)
     what = seen(classifier, image)
     pixels = tf.constant(what["image"][None].astype("float32"))
-    target = _target(classifier, what["image"], target, score)
+    target = scored(classifier, what["image"], target, score)
     gradient = gradient_function(classifier, score)(
         pixels, tf.constant(target["target"])
     )
@@ -116,7 +116,7 @@ def smoothgrad(
         raise ValueError(f"noise is a share of the range, 0 and up, not {noise!r}.")
     what = seen(classifier, image)
     square = what["image"].astype("float32")
-    target = _target(classifier, what["image"], target, score)
+    target = scored(classifier, what["image"], target, score)
     gradient, index = (
         gradient_function(classifier, score),
         tf.constant(target["target"]),
@@ -139,7 +139,8 @@ def smoothgrad(
     )
 
 
-def _target(classifier: Classifier, square: np.ndarray, target, score: str) -> dict:
+def scored(classifier: Classifier, square: np.ndarray, target, score: str) -> dict:
+    """What an ``Attribution`` says about its target, and the score on the square."""
     logits = answer(classifier, square)
     index = chosen(classifier, target, logits)
     return {

@@ -81,7 +81,7 @@ def shap_gradients(
 
     rng = np.random.default_rng(seed)
     pairs = rng.integers(len(background), size=samples), rng.random(samples, "float32")
-    entering = _entering(classifier, known, background)
+    entering, its_logits = _look(classifier, known, background)
     x = _before(classifier, known, what["image"][None])[0]
     total = np.zeros((len(indices), *x.shape), "float64")
     sums = np.empty((len(indices), samples))
@@ -92,7 +92,7 @@ def shap_gradients(
         total += products[0].numpy()
         sums[:, part] = products[1].numpy()
 
-    mean = engine.value(classifier, classifier.logits(background), indices, score)
+    mean = engine.value(classifier, its_logits, indices, score)
     scores = engine.value(classifier, logits, indices, score)
     maps = [
         Attribution(
@@ -171,17 +171,27 @@ def _before(classifier: Classifier, layer: Layer | None, squares) -> np.ndarray:
     )
 
 
-def _entering(classifier: Classifier, layer: Layer | None, background) -> Callable:
-    """Indices → what the layer puts out for those background photos.
+def _look(classifier: Classifier, layer: Layer | None, background):
+    """(indices → what the layer puts out for those photos, the logits of all).
 
     Kept for all photos if that fits into the memory, else computed when asked for.
     """
     if layer is None:
-        return lambda rows: background[rows]
-    if 4 * int(np.prod(layer.shape)) * len(background) <= engine.MEMORY:
-        kept = _before(classifier, layer, background)
-        return lambda rows: kept[rows]
-    return lambda rows: _before(classifier, layer, background[rows])
+        return lambda rows: background[rows], classifier.logits(background)
+    if 4 * int(np.prod(layer.shape)) * len(background) > engine.MEMORY:
+        asked = partial(_before, classifier, layer)
+        return lambda rows: asked(background[rows]), classifier.logits(background)
+    both = classifier.compiled(
+        ("layer and logits", layer.name),
+        lambda: partial(classifier.with_logits(layer.name), training=False),
+    )
+    step = engine.batch_size(classifier, backward=False)
+    parts = [
+        both(classifier.scale(tf.constant(background[start : start + step])))
+        for start in range(0, len(background), step)
+    ]
+    kept, logits = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return lambda rows: kept[rows], logits
 
 
 def _standard_error(sums: np.ndarray) -> float:

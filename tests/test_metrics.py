@@ -1,0 +1,229 @@
+"""Scores of maps, on models and maps of which the score is known beforehand."""
+
+import numpy as np
+import pytest
+
+from xai_helpers import explain, keras, load_classifier, metrics
+
+layers = keras.layers
+
+
+def linear(weights):
+    """logit 1 = sum(weights * pixels) / 255, logit 0 = 0."""
+    height, width, _ = weights.shape
+    model = keras.Sequential(
+        [
+            keras.Input((height, width, 3)),
+            layers.Flatten(),
+            layers.Dense(2, use_bias=False),
+        ]
+    )
+    kernel = np.zeros((weights.size, 2), "float32")
+    kernel[:, 1] = weights.ravel() / 255
+    model.layers[-1].set_weights([kernel])
+    return load_classifier(model, labels=["other", "spot"], verbose=False)
+
+
+@pytest.fixture
+def spot():
+    """A model that sees one white spot on black, and the photo of it."""
+    weights = np.zeros((20, 20, 3), "float32")
+    weights[4:8, 10:14] = 1
+    image = np.zeros((20, 20, 3), np.uint8)
+    image[4:8, 10:14] = 255
+    return linear(weights), image, weights[..., 0]
+
+
+def curves(spot, heat, **options):
+    clf, image, _ = spot
+    options = {"fill": "black", "score": "logit", "steps": 25} | options
+    return (
+        metrics.deletion(clf, image, heat, "spot", **options),
+        metrics.insertion(clf, image, heat, "spot", **options),
+    )
+
+
+def test_a_perfect_map_deletes_and_inserts_everything_at_once(spot):
+    """The 16 pixels of the spot are 4 % of the picture: one step of 25."""
+    away, back = curves(spot, spot[2])
+    assert away.scores == pytest.approx([48.0] + 25 * [0.0], abs=1e-3)
+    assert back.scores == pytest.approx([0.0] + 25 * [48.0], abs=1e-3)
+    assert away.area == pytest.approx(48 / 25 / 2, abs=1e-3)
+
+
+def test_an_inverted_map_does_the_opposite(spot):
+    away, back = curves(spot, -spot[2])
+    assert away.scores == pytest.approx(25 * [48.0] + [0.0], abs=1e-3)
+    assert back.scores == pytest.approx(25 * [0.0] + [48.0], abs=1e-3)
+
+
+def test_a_constant_map_is_a_random_order(spot):
+    """Every pixel is a tie: on the average the curve is a straight line."""
+    runs = [curves(spot, 0 * spot[2], seed=seed) for seed in range(30)]
+    mean = np.mean([away.scores for away, _ in runs], axis=0)
+    straight = 48 * (1 - runs[0][0].shares)
+    # one run: 16 white pixels drawn without replacement, 3 of logit each
+    spread = 3 * np.sqrt(16 * 0.25) / np.sqrt(30)
+    assert np.abs(mean - straight).max() < 4 * spread
+    again = curves(spot, 0 * spot[2], seed=0)
+    assert np.array_equal(again[0].scores, runs[0][0].scores)
+
+
+def test_curves_begin_and_end_at_the_picture_and_at_nothing(spot):
+    clf, _, weights = spot
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    for fill in ("blurred", "grey", "black"):
+        whole, nothing = clf.probabilities([noise, metrics.filled(noise, fill)])[:, 1]
+        away = metrics.deletion(clf, noise, weights, 1, fill=fill, steps=4)
+        back = metrics.insertion(clf, noise, weights, 1, fill=fill, steps=4)
+        assert away.scores[[0, -1]] == pytest.approx([whole, nothing], abs=1e-5)
+        assert back.scores[[0, -1]] == pytest.approx([nothing, whole], abs=1e-5)
+
+
+def test_the_curve_does_not_depend_on_the_memory(spot, monkeypatch):
+    before = curves(spot, spot[2])
+    monkeypatch.setattr(metrics.engine, "MEMORY", 1)
+    for one, other in zip(before, curves(spot, spot[2]), strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-4)
+
+
+def test_the_target_of_an_attribution_is_used(spot):
+    clf, image, _ = spot
+    found = explain.occlusion(clf, image, "other", patch=5)
+    curve = metrics.deletion(clf, image, found, score="logit", steps=3)
+    assert curve.scores == pytest.approx([0, 0, 0, 0])
+
+
+def test_ranks_put_the_largest_first_and_mix_ties():
+    rank = metrics.ranks(np.array([[1.0, 5.0], [1.0, 3.0]]))
+    assert rank[0, 1] == 0
+    assert rank[1, 1] == 1
+    firsts = [metrics.ranks(np.zeros((1, 4)), seed).argmin() for seed in range(200)]
+    counts = np.bincount(firsts, minlength=4)
+    assert abs(counts - 50).max() < 4 * np.sqrt(200 * 0.25 * 0.75)
+
+
+def test_share_of_perfect_inverted_constant_and_empty_maps():
+    heat = np.zeros((20, 20))
+    heat[12:18, 2:8] = 2  # within tile 2 of four
+    assert metrics.share(heat, 2, 4) == 1
+    assert metrics.share(-heat, 2, 4) == 0
+    assert [metrics.share(heat, tile, 4) for tile in (0, 1, 3)] == [0, 0, 0]
+    assert metrics.share(heat * 0 + 1, 1, 4) == pytest.approx(1 / 4)
+    assert metrics.share(heat * 0, 1, 4) == 0
+    assert metrics.share(heat, 0, 2) == 1  # two halves, side by side
+    with pytest.raises(ValueError, match="no tile"):
+        metrics.share(heat, 4, 4)
+
+
+def test_a_mosaic_keeps_its_photos_in_shape_and_in_place():
+    red, blue = (np.zeros((30, 50, 3), np.uint8) for _ in range(2))
+    red[..., 0], blue[..., 2] = 255, 255
+    red[:, :25, 1] = 100  # the left half is marked
+    whole = metrics.mosaic([red, blue], 40)
+    assert whole.shape == (40, 40, 3)
+    assert (whole[:, :20, 0] == 255).all()
+    assert (whole[:, 20:, 2] == 255).all()
+    marked = whole[:, :20, 1] > 50
+    assert marked[:, :10].all() and not marked[:, 10:].any()  # cut in the middle
+    four = metrics.mosaic([red, blue, blue, red], 41)
+    assert four[30, 30, 0] == 255 and four[30, 5, 2] == 255
+    with pytest.raises(ValueError, match="do not fill"):
+        metrics.mosaic([red, blue, red], 40)
+
+
+def test_average_drop_of_maps_that_show_all_and_nothing(spot):
+    clf, image, weights = spot
+    for heat, drop in ((weights, 0), (weights * 0, None), (1 - weights, None)):
+        found, increase = metrics.average_drop(clf, [image], [heat], ["spot"])
+        before, after = clf.probabilities([image, image * 0])[:, 1]
+        expected = 0 if drop == 0 else (before - after) / before
+        assert found == pytest.approx(expected, abs=1e-5)
+        assert increase == 0
+
+
+def test_an_increase_is_counted():
+    """A network that dislikes the left half is surer when only the right is shown."""
+    weights = np.full((20, 20, 3), 0.01, "float32")
+    weights[:, :10] = -0.01
+    clf = linear(weights)
+    heat = np.zeros((20, 20))
+    heat[:, 10:] = 1
+    white = np.full((20, 20, 3), 255, np.uint8)
+    assert metrics.average_drop(clf, [white, white], [heat, 1 - heat], [1, 1])[1] == 0.5
+
+
+def test_randomised_changes_the_layers_above_and_no_others(xception):
+    before = xception.network.get_weights()
+    noisy = metrics.randomised(xception, "block14_sepconv1", seed=1)
+    names = [layer.name for layer in xception.network.layers]
+    border = names.index("block14_sepconv1")
+    for k, (old, new) in enumerate(
+        zip(xception.network.layers, noisy.network.layers, strict=True)
+    ):
+        for a, b in zip(old.get_weights(), new.get_weights(), strict=True):
+            same = np.array_equal(a, b)
+            assert same == (k < border or a.ndim < 2), old.name
+            assert a.shape == b.shape
+            if not same:
+                assert b.std() == pytest.approx(a.std(), rel=0.1)
+    for a, b in zip(before, xception.network.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+    again = metrics.randomised(xception, "block14_sepconv1", seed=1)
+    photo = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
+    assert np.array_equal(noisy.logits(photo), again.logits(photo))
+    assert not np.allclose(noisy.logits(photo), xception.logits(photo), atol=0.1)
+    with pytest.raises(ValueError, match="no layer"):
+        metrics.randomised(xception, "block15")
+
+
+def test_rank_correlation_of_known_pairs():
+    a = np.arange(12.0).reshape(3, 4)
+    assert metrics.rank_correlation(a, a**3) == pytest.approx(1)
+    assert metrics.rank_correlation(a, -a) == pytest.approx(-1)
+    assert metrics.rank_correlation(a, a * 0) == 0
+    # by hand, ties share the mean rank: 1, 2.5, 2.5, 4 against 1, 2, 3, 4
+    r = metrics.rank_correlation(np.array([[0, 1, 1, 2]]), np.array([[0, 1, 2, 3]]))
+    x, y = np.array([1, 2.5, 2.5, 4]), np.array([1, 2, 3, 4])
+    assert r == pytest.approx(np.corrcoef(x, y)[0, 1])
+    with pytest.raises(ValueError, match="shapes"):
+        metrics.rank_correlation(a, a.T)
+
+
+def test_baselines_know_nothing_of_the_network_and_are_what_they_say():
+    square = np.zeros((40, 60, 3), np.uint8)
+    square[:, 30:] = 200
+    edges = metrics.edge_map(square)
+    assert set(np.nonzero(edges.any(axis=0))[0]) == {29, 30}
+    centre = metrics.centre_map(square)
+    assert np.unravel_index(centre.argmax(), centre.shape) in [
+        (r, c) for r in (19, 20) for c in (29, 30)
+    ]
+    assert centre == pytest.approx(centre[::-1, ::-1])
+    one, two = (metrics.random_map(square, seed) for seed in (1, 2))
+    assert np.array_equal(one, metrics.random_map(square, 1))
+    assert not np.array_equal(one, two)
+    for name, make in metrics.BASELINES.items():
+        assert make(square).shape == (40, 60), name
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"steps": 0}, "from 1 up"),
+        ({"fill": "pink"}, "'blurred', 'grey' or 'black'"),
+        ({"score": "loss"}, "'logit'"),
+    ],
+)
+def test_bad_use_gets_a_sentence(spot, options, said):
+    clf, image, weights = spot
+    with pytest.raises(ValueError, match=said):
+        metrics.deletion(clf, image, weights, **options)
+
+
+def test_a_map_of_another_size_or_with_nan_gets_a_sentence(spot):
+    clf, image, weights = spot
+    with pytest.raises(ValueError, match=r"shape \(10, 20\); wanted \(20, 20\)"):
+        metrics.deletion(clf, image, weights[:10])
+    with pytest.raises(ValueError, match="NaN"):
+        metrics.deletion(clf, image, weights * np.nan)
