@@ -296,8 +296,10 @@ def check_unchanged(clf):
     for one in every_technique(clf, image, squares):
         assert np.array_equal(image, before[0]), one.technique
         assert np.array_equal(squares, before[1]), one.technique
-        one.image[:] = 0  # what is returned is not the caller's either
-        assert np.array_equal(image, before[0]), one.technique
+        assert not np.shares_memory(one.image, image), one.technique
+        for array in (one.image, one.values):  # nor can what is kept be spoiled
+            with pytest.raises(ValueError, match="read-only"):
+                array[:] = 0
 
 
 def test_the_callers_arrays_are_not_changed():
@@ -573,7 +575,7 @@ def test_a_placed_map_is_linear_between_the_centres():
     clf = chain(CHAINS["Xception's stem"], (33, 30))
     layer = clf.layers()[-1].name
     first, step = placement.centres(clf._tensors[layer])
-    rows, columns = placement.of_layer(clf, layer)
+    rows, columns, _ = placement.of_layer(clf, layer)
     height, width = rows.shape[1], columns.shape[1]
     truth = np.add.outer(
         3 * (first[0] + step[0] * np.arange(height)),
@@ -878,3 +880,169 @@ def test_the_mean_of_integrated_gradients_is_expected_gradients():
 def test_bad_baselines_get_a_sentence(options, said):
     with pytest.raises(ValueError, match=said):
         explain.integrated_gradients(toy(), photo((12, 14)), 0, **options)
+
+
+# --- models of one's own --------------------------------------------------------------
+
+
+def small(end, size=(32, 32), base=None):
+    x = entry = keras.Input((*size, 3))
+    for kind in base or [layers.Conv2D(4, 3, activation="relu", name="one")]:
+        x = kind(x)
+    return keras.Model(entry, end(x))
+
+
+def nested_base():
+    inner = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(4, 3, activation="relu", name="inner_conv"),
+            layers.MaxPooling2D(name="inner_pool"),
+        ]
+    )
+    pooled = layers.GlobalAveragePooling2D()
+    return small(lambda x: layers.Dense(3)(pooled(x)), base=[inner])
+
+
+OWN = {
+    "softmax": lambda: small(lambda x: layers.Dense(3, "softmax")(layers.Flatten()(x))),
+    "sigmoid": lambda: small(lambda x: layers.Dense(3, "sigmoid")(layers.Flatten()(x))),
+    "softmax layer": lambda: small(
+        lambda x: layers.Softmax()(layers.Dense(3)(layers.Flatten()(x)))
+    ),
+    "nested": nested_base,
+    "operations": lambda: small(
+        lambda x: layers.Dense(3)(layers.Flatten()(keras.ops.relu(2 * x + 1) + x))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_network_after_a_layer_gives_the_same_logits(name):
+    clf = load_classifier(OWN[name](), preprocess=lambda x: x / 255, verbose=False)
+    image = photo((32, 32))
+    assert clf.bottlenecks
+    for layer in clf.bottlenecks:
+        maps = clf.up_to(layer)(clf.preprocess(image))
+        rest = np.asarray(clf.after(layer)(maps))
+        assert rest == pytest.approx(clf.logits(image), abs=1e-4)
+        found = explain.shap_gradients(
+            clf, image, photo((32, 32), 1)[None], 0, layer=layer, samples=50
+        )
+        gap = abs(found.checks["sum"] - found.checks["score difference"])
+        assert gap < 4 * found.checks["standard error"] + 1e-3
+
+
+def test_a_layer_that_is_called_twice_is_no_bottleneck():
+    twice = layers.Conv2D(4, 3, padding="same", name="twice")
+    first = layers.Conv2D(4, 3, name="first")
+    model = small(
+        lambda x: layers.Dense(3)(layers.Flatten()(x)),
+        base=[first, twice, twice, layers.ReLU(name="end")],
+    )
+    clf = load_classifier(model, verbose=False)
+    assert clf.bottlenecks == ("first", "end")
+    with pytest.raises(ValueError, match="does not depend on it alone"):
+        clf.after("twice")
+
+
+HIDDEN = {
+    "operation": lambda x: keras.ops.sigmoid(layers.Dense(1)(x)),
+    "before a flatten": lambda x: layers.Flatten()(layers.Dense(1, "sigmoid")(x)),
+    "dropout": lambda x: layers.Dropout(0.1)(layers.Dense(4, "sigmoid")(x)),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_sigmoid_that_does_not_show_is_refused(name):
+    """Taken for logits, its outputs would go through a sigmoid twice."""
+    keras.utils.set_random_seed(1)
+    model = small(lambda x: HIDDEN[name](layers.GlobalAveragePooling2D()(x)))
+    with pytest.raises(ValueError, match="look like probabilities"):
+        load_classifier(model, preprocess=lambda x: x / 255, verbose=False)
+
+
+def test_the_default_layer_has_more_than_one_cell():
+    """MobileNet ends in a 1 × 1 convolution behind the pooling."""
+    model = keras.applications.MobileNet(weights=None, input_shape=(96, 96, 3))
+    clf = load_classifier(model, verbose=False)
+    found = explain.grad_cam(clf, photo((96, 96)), 0)
+    assert found.values.shape == (3, 3)
+
+
+CROPS = {
+    "CenterCrop": lambda: layers.CenterCrop(16, 16),
+    "Resizing, cropped": lambda: layers.Resizing(16, 24, crop_to_aspect_ratio=True),
+    "Resizing, padded": lambda: layers.Resizing(16, 24, pad_to_aspect_ratio=True),
+}
+
+
+@pytest.mark.parametrize("name", CROPS)
+def test_a_spot_is_found_behind_layers_that_crop(name):
+    tail = lambda x: layers.Dense(2)(layers.GlobalAveragePooling2D()(x))  # noqa: E731
+    model = small(tail, base=[CROPS[name]()])
+    clf = load_classifier(model, preprocess=lambda x: x / 255, verbose=False)
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[12:15, 17:20] = 255
+    found = explain.activations(clf, image, clf.layers()[-1].name)
+    rows, columns = np.nonzero(found.heatmap() > 0.5 * found.heatmap().max())
+    assert (rows.mean(), columns.mean()) == pytest.approx((13, 18), abs=1)
+    assert not found.notes
+
+
+def test_a_layer_that_moves_cells_unaccountably_is_said():
+    tail = lambda x: layers.Dense(2)(layers.GlobalAveragePooling2D()(x))  # noqa: E731
+    turned = layers.Permute((2, 1, 3), name="turned")
+    model = small(tail, base=[turned, layers.Conv2D(2, 3, name="conv")])
+    clf = load_classifier(model, verbose=False)
+    found = explain.activations(clf, photo((32, 32)), "conv")
+    assert "is a guess: turned" in found.text
+
+
+def test_half_precision_gives_nearly_the_same_grad_cam():
+    keras.utils.set_random_seed(0)
+    single = small(lambda x: layers.Dense(3)(layers.GlobalAveragePooling2D()(x)),
+                   size=(128, 128))  # fmt: skip
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        half = small(
+            lambda x: layers.Dense(3, dtype="float32")(
+                layers.GlobalAveragePooling2D()(x)
+            ),
+            size=(128, 128),
+            base=[layers.Conv2D(4, 3, activation="relu", name="one")],
+        )
+        half.set_weights(single.get_weights())
+        clfs = [
+            load_classifier(model, preprocess=lambda x: x / 255, verbose=False)
+            for model in (single, half)
+        ]
+        a, b = (explain.grad_cam(c, photo((128, 128)), 1).values for c in clfs)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert np.linalg.norm(a - b) < 0.03 * np.linalg.norm(a) or not a.any()
+
+
+def test_the_packages_own_objects_are_taken(xception, cat):
+    layer, best = xception.layer("block2_sepconv1"), xception.top(cat, 2)
+    found = explain.grad_cam(xception, cat, best[1], layer)
+    assert (found.layer, found.target) == (layer.name, best[1].index)
+
+
+def test_many_targets_take_the_batch_of_one(monkeypatch):
+    clf = toy()
+    sizes = []
+    real = engine.batches
+    monkeypatch.setattr(
+        engine, "batches", lambda n, size, *a: sizes.append(size) or real(n, size, *a)
+    )
+    others = photo((12, 14), 1)[None]
+    for targets in ([0], [0, 1, 2, 3]):
+        explain.shap_gradients(clf, photo((12, 14)), others, targets, samples=16)
+    assert sizes == [16, 4]
+
+
+def test_sentences_come_without_tracebacks():
+    clf = toy(preprocess=lambda x: tf.round(x) / 255)
+    with pytest.raises(ValueError, match=r"^No gradient reaches"):
+        explain.gradients(clf, photo((12, 14)), 0)

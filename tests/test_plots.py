@@ -136,7 +136,8 @@ def attribution(values, **more):
     about = {
         "technique": "occlusion", "unit": "drop", "model": "net", "target": 1,
         "label": "tea_cup", "score": "logit", "score_value": 3.0, "image": photo,
-        "cut": (0, 0, 20, 30), "photo_size": (20, 30), "placement": (rows, columns),
+        "cut": (0, 0, 20, 30), "photo_size": (20, 30),
+        "placement": explain.placement.Placement(rows, columns),
     }  # fmt: skip
     return explain.Attribution(values, **about | more)
 
@@ -213,7 +214,7 @@ def test_the_strongest_channels_are_shown_and_numbered():
     assert plots.strongest(one, 3) == [1, 3, 0]
     titles = [ax.get_title() for ax in plots.feature_maps(one, count=2).figure.axes]
     assert titles == ["channel 1\n±3", "channel 3\n±2"]
-    assert plots.tiles(one, count=5, side=30).shape == (60, 120, 3)
+    assert plots.tiles(one, count=5, side=30).shape == (40, 120, 3)  # 20 × 30 a tile
 
 
 def test_an_attribution_shows_itself_with_its_words():

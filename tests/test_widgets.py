@@ -1,5 +1,6 @@
 """Every control moved through its whole range; what is shown is what was computed."""
 
+import html
 import io
 import threading
 
@@ -84,7 +85,7 @@ def test_every_control_through_its_whole_range(explorer):
             control.value = value
             explorer.wait()
             picture = shown(explorer)
-            assert picture.shape == (widgets.SIDE, widgets.SIDE, 3)
+            assert max(picture.shape) == widgets.SIDE
             assert explorer.says.value.startswith(explorer.attribution.technique)
             assert explorer.attribution.model == explorer.network.value.name
             moved += 1
@@ -145,6 +146,8 @@ def test_an_error_while_computing_is_a_sentence(networks, photos, monkeypatch):
     explorer.patch.value += 1
     explorer.wait()
     assert explorer.says.value == "no room for &lt;this&gt;"
+    assert explorer.attribution is None
+    assert (shown(explorer) == 255).all()
     assert explorer.cancel.layout.visibility == "hidden"
 
 
@@ -208,7 +211,7 @@ def test_a_control_moved_meanwhile_wins(gated):
     explorer, gate = gated
     explorer.patch.value += 1
     assert gate.reached.wait(20)
-    first = explorer._thread
+    (first,) = explorer._threads
     explorer.patch.value += 1
     gate.go.set()
     first.join(20)
@@ -234,6 +237,7 @@ def test_a_start_is_shown_without_computing(name, networks, photos, monkeypatch)
     assert explorer.photo.value == "tall"
     assert explorer.attribution.values == pytest.approx(start.values, abs=1e-6)
     assert explorer.attribution.text == start.text
+    assert html.escape(start.text) in explorer.says.value
 
 
 def test_old_results_make_room(networks, photos):
@@ -254,5 +258,135 @@ def test_its_text_holds_no_addresses_and_no_bytes(explorer):
 def test_bad_use_gets_a_sentence(networks, photos):
     with pytest.raises(ValueError, match=r"grad_cam or activations"):
         widgets.explore_layers(networks, photos, technique="magic")
-    with pytest.raises(ValueError, match="at least one photo"):
-        widgets.explore_layers(networks, {})
+    for bad in ({}, ["cat.jpg"], "cat.jpg"):
+        with pytest.raises(ValueError, match="dict of name to image"):
+            widgets.explore_layers(networks, bad)
+    for bad in ([], None, [networks[0].network]):
+        with pytest.raises(ValueError, match="Give a Classifier"):
+            widgets.explore_layers(bad, photos)
+
+
+def test_two_networks_of_one_name_are_two_networks(photos):
+    one, two = toy(1), toy(2, labels=LABELS[:3])
+    two.name = one.name
+    explorer = widgets.explore_layers([one, two], photos)
+    assert [name for name, _ in explorer.network.options] == ["toy1 (1)", "toy1 (2)"]
+    explorer.network.value = two
+    alone = explain.grad_cam(two, photos["wide"], None, explorer.layer.value)
+    assert explorer.attribution.values == pytest.approx(alone.values, abs=1e-7)
+    assert {index for _, index in explorer.target.options} <= {0, 1, 2}
+
+
+def test_a_start_that_the_controls_cannot_show_is_refused(networks, photos, noise):
+    clf, photo = networks[0], photos["tall"]
+
+    def refused(start, said, make=widgets.explore_occlusion):
+        with pytest.raises(ValueError, match=said):
+            make(networks, photos, start=start)
+
+    refused(explain.grad_cam(clf, photo), "of occlusion, not Grad-CAM")
+    refused("magic", "not str")
+    refused(explain.occlusion(clf, noise(9, 9), patch=9), "not among the photos")
+    refused(explain.occlusion(clf, photo, patch=(4, 8)), "not square")
+    refused(explain.occlusion(toy(9), photo, patch=9), "made with toy9")
+    refused(
+        explain.smoothgrad(clf, photo, samples=1, score="probability"),
+        "explains the probability",
+        widgets.explore_smoothgrad,
+    )
+
+
+def test_a_start_beyond_the_sliders_ends_moves_them(networks, photos):
+    photo = photos["tall"]
+    start = explain.occlusion(networks[1], photo, patch=30, stride=30, fill=(9, 0, 0))
+    explorer = widgets.explore_occlusion(networks, photos, start=start)
+    assert explorer.network.value is networks[1]
+    assert (explorer.patch.value, explorer.fill.value) == (30, (9, 0, 0))
+    start = explain.smoothgrad(networks[0], photo, samples=130, noise=0.7, seed=5)
+    explorer = widgets.explore_smoothgrad(networks, photos, start=start)
+    assert (explorer.samples.value, explorer.noise.value) == (130, 0.7)
+    explorer.samples.value = 3
+    explorer.wait()
+    assert explorer.attribution.parameters["seed"] == 5
+
+
+def test_a_photo_that_cannot_be_read_is_said_and_nothing_else_is_shown(networks, noise):
+    photos = {"good": noise(), "bad": noise() / 255}
+    explorer = widgets.explore_layers(networks, photos)
+    explorer.photo.value = "bad"
+    assert "wanted uint8" in explorer.says.value
+    assert explorer.attribution is None
+    explorer.photo.value = "good"
+    assert explorer.attribution is not None
+
+
+def test_a_network_without_maps_is_said(networks, photos):
+    flat = keras.Sequential(
+        [keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(2)]
+    )
+    flat = load_classifier(flat, verbose=False)
+    explorer = widgets.explore_layers([networks[0], flat], photos)
+    explorer.network.value = flat
+    assert "no layer with maps" in explorer.says.value
+    explorer.network.value = networks[0]
+    assert explorer.attribution.model == "toy1"
+
+
+def test_back_to_what_is_known_while_something_runs(gated):
+    explorer, gate = gated
+    known = explorer.patch.value
+    explorer.patch.value = known + 1
+    assert gate.reached.wait(20)
+    explorer.patch.value = known
+    assert explorer.cancel.layout.visibility == "hidden"
+    gate.go.set()
+    explorer.wait()
+    assert explorer.attribution.parameters["patch"] == (known, known)
+
+
+def test_controls_moved_while_it_works_do_not_mix_photos(networks, photos, monkeypatch):
+    """What is computed is what was asked for when it began."""
+    explorer = widgets.explore_smoothgrad(networks[0], photos)
+    explorer.wait()
+    begun, go = threading.Event(), threading.Event()
+    real = explain.smoothgrad
+
+    def slow(*args, **kwargs):
+        begun.set()
+        assert go.wait(20)
+        return real(*args, **kwargs | {"progress": False})
+
+    monkeypatch.setattr(explain, "smoothgrad", slow)
+    explorer.samples.value = 2
+    assert begun.wait(20)
+    explorer.photo.value = "tall"
+    go.set()
+    explorer.wait()
+    monkeypatch.setattr(explain, "smoothgrad", None)
+    for name in ("wide", "tall"):
+        explorer.photo.value = name
+        assert np.array_equal(
+            explorer.attribution.image, networks[0].cut(photos[name])[0]
+        )
+
+
+def test_the_words_say_where_the_colours_end(networks, photos):
+    explorer = widgets.explore_layers(networks[0], photos)
+    top = plots.limit([explorer.attribution])
+    assert f"Colours: 0–{top:.3g}" in explorer.says.value or top == 1
+
+
+def test_pictures_of_wide_networks_are_wide(photos):
+    model = keras.Sequential(
+        [
+            keras.Input((16, 48, 3)),
+            layers.Conv2D(16, 3),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+    clf = load_classifier(model, preprocess=lambda x: x / 255, verbose=False)
+    for technique in ("grad_cam", "activations"):
+        explorer = widgets.explore_layers(clf, photos, technique=technique)
+        height, width, _ = shown(explorer).shape
+        assert width == pytest.approx(3 * height, abs=6)

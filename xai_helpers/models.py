@@ -109,6 +109,7 @@ class Classifier:
         self.output = output
         self._scale = preprocess
         self._functions: dict = {}
+        self._placements: dict = {}
         self._forward = self.compiled(
             "forward", lambda: partial(self.network, training=False)
         )
@@ -174,10 +175,11 @@ class Classifier:
         """
         try:
             scaled = self._scale(tf.identity(tf.cast(pixels, tf.float32)))
-        except NotImplementedError as error:  # NumPy was given a tensor in a graph
+        except (NotImplementedError, AttributeError, TypeError) as error:
             raise ValueError(
-                f"The preprocess of {self.name} uses NumPy, and no gradient goes "
-                "through that; write it with TensorFlow or keras.ops."
+                f"The preprocess of {self.name} cannot take a tensor ({error}). It is "
+                "given float32 pixels (N, height, width, 3) and must return the same "
+                "shape; write it with TensorFlow or keras.ops, without NumPy."
             ) from error
         return scaled if tf.is_tensor(pixels) else np.asarray(scaled)
 
@@ -223,7 +225,7 @@ class Classifier:
     # --- look-ups ---
 
     def index(self, target: str | int) -> int:
-        """The class index of a label ("tabby"), a WordNet id or an index.
+        """The class index of a label ("tabby"), a WordNet id, an index, a Prediction.
 
         Raises
         ------
@@ -231,6 +233,8 @@ class Classifier:
             If nothing, or more than one class, answers to it; the message names close
             labels or the WordNet ids to choose from.
         """
+        if isinstance(target, Prediction):
+            target = target.index
         if isinstance(target, (int, np.integer)) and not isinstance(target, bool):
             if not 0 <= target < len(self.classes):
                 raise ValueError(
@@ -282,9 +286,10 @@ class Classifier:
         for index, layer in enumerate(self.network.layers):
             if isinstance(layer, keras.layers.InputLayer):
                 continue
-            shape = self._tensors[layer.name].shape
-            if len(shape) == 4:
-                found.append(Layer(index, layer.name, type(layer).__name__, shape[1:]))
+            tensor = self._tensors.get(layer.name)
+            if isinstance(tensor, keras.KerasTensor) and len(tensor.shape) == 4:
+                kind, shape = type(layer).__name__, tensor.shape[1:]
+                found.append(Layer(index, layer.name, kind, shape))
         return tuple(found)
 
     def layer(self, layer: str | int) -> Layer:
@@ -297,9 +302,10 @@ class Classifier:
             that do.
         """
         for known in self._layers:
-            if layer in (known.name, known.index):
+            if layer in (known, known.name, known.index) and layer is not True:
                 return known
         usable = ", ".join(f"{known.index} {known.name}" for known in self._layers)
+        usable = usable or "none, the network has no layer with maps"
         names = [known.name for known in self.network.layers]
         exists = layer in names or (isinstance(layer, int) and 0 <= layer < len(names))
         why = (
@@ -342,22 +348,23 @@ class Classifier:
     @cached_property
     def bottlenecks(self) -> tuple[str, ...]:
         """Names of the layers with maps that every path through the network passes."""
-        place = {layer.name: k for k, layer in enumerate(self.network.layers)}
-        last = dict.fromkeys(place, -1)  # how far on what a layer puts out is used
-        for name, tensor in self._tensors.items():
-            layer, node, _ = tensor._keras_history
-            for source in layer._inbound_nodes[node].input_tensors:
-                before = source._keras_history[0].name
-                last[before] = max(last[before], place[name])
-        return tuple(
-            known.name
-            for known in self._layers
-            if not any(
-                last[name] > place[known.name]
-                for name in place
-                if place[name] < place[known.name]
-            )
-        )
+        by_depth = self.network._nodes_by_depth  # of the calls; 0 is the last
+        calls = [call for depth in sorted(by_depth)[::-1] for call in by_depth[depth]]
+        place = {id(call): k for k, call in enumerate(calls)}
+        last = [0] * len(calls)  # how far on what a call puts out is used
+        for k, call in enumerate(calls):
+            for tensor in call.input_tensors:
+                layer, number, _ = tensor._keras_history
+                last[place[id(layer._inbound_nodes[number])]] = k
+        farthest = np.maximum.accumulate([0, *last])  # of all calls before k
+        users = [call.operation.name for call in calls]
+        passed = []
+        for known in self._layers:
+            layer, number, _ = self._tensors[known.name]._keras_history
+            k = place.get(id(layer._inbound_nodes[number]))
+            if k is not None and farthest[k] <= k and users.count(known.name) == 1:
+                passed.append(known.name)
+        return tuple(passed)
 
     def compiled(self, key, build: Callable) -> Callable:
         """``build()`` as a TensorFlow graph, made for this key once.
@@ -367,7 +374,9 @@ class Classifier:
         one function compiled over and over.
         """
         if key not in self._functions:
-            self._functions[key] = tf.function(partial(build()), reduce_retracing=True)
+            self._functions[key] = tf.function(
+                partial(build()), reduce_retracing=True, autograph=False
+            )
         return self._functions[key]
 
 
@@ -536,8 +545,8 @@ def _wrap(model, preprocess, labels, input_size, fit) -> Classifier:
     classes = [
         tuple(c) if isinstance(c, (tuple, list)) else ("", str(c)) for c in labels
     ]
-    _check_twin(model, network, output)
-    return Classifier(
+    _check_twin(model, network, output, stripped=network is not unfolded)
+    classifier = Classifier(
         model.name,
         network,
         preprocess or tf.identity,
@@ -547,6 +556,13 @@ def _wrap(model, preprocess, labels, input_size, fit) -> Classifier:
         fit=fit,
         tensors=tensors | {network.layers[-1].name: network.output},
     )
+    given = np.zeros((1, *classifier.input_size, 3), "float32")
+    found = tuple(classifier.scale(tf.constant(given)).shape)
+    if found != given.shape:
+        raise ValueError(
+            f"preprocess turns shape {given.shape} into {found}; it must keep it."
+        )
+    return classifier
 
 
 def _unfold(model: keras.Model, size: tuple[int, int]):
@@ -607,21 +623,20 @@ def _all_layers(model: keras.Model) -> list:
     return found
 
 
-def _check_twin(model: keras.Model, network: keras.Model, output: str) -> None:
+def _check_twin(model, network, output: str, *, stripped: bool) -> None:
     """Ask both for two noise pictures; a twin that answers otherwise is refused."""
     shape = (2, *network.input_shape[1:])
     x = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
     theirs = np.asarray(model(x, training=False), "float32")
     logits = np.asarray(network(x, training=False), "float32")
     ours = np.asarray(keras.activations.get(output)(tf.constant(logits)))
-    ends_in_logits = model.output_shape == network.output_shape and np.allclose(
-        theirs, logits, rtol=1e-3, atol=1e-3
-    )
-    sums_to_one = np.allclose(theirs.sum(axis=1), 1, atol=1e-3)
-    if ends_in_logits and (theirs >= 0).all() and sums_to_one:
+    ends_in_logits = not stripped and np.allclose(theirs, logits, rtol=1e-3, atol=1e-3)
+    shares = (theirs >= 0).all() and np.allclose(theirs.sum(axis=1), 1, atol=1e-3)
+    if ends_in_logits and (shares or _stays_in_0_1(model, x)):
         raise ValueError(
             "The model's outputs look like probabilities, but its last layer shows no "
-            "softmax; let it end in Dense(..., 'softmax') or a Softmax layer."
+            "softmax or sigmoid; let it end in Dense(..., 'softmax') or 'sigmoid', or "
+            "in a keras.layers.Activation."
         )
     if not ends_in_logits and not np.allclose(theirs, ours, rtol=1e-2, atol=1e-3):
         raise ValueError(
@@ -630,10 +645,17 @@ def _check_twin(model: keras.Model, network: keras.Model, output: str) -> None:
         )
 
 
+def _stays_in_0_1(model: keras.Model, x: np.ndarray) -> bool:
+    """Logits leave 0–1 when the input grows a thousandfold; a sigmoid does not."""
+    answers = [np.asarray(model(k * x, training=False)) for k in (1, 1000, -1000)]
+    return all(((a >= 0) & (a <= 1)).all() for a in answers) and np.ptp(answers) > 0
+
+
 class PreActivation(keras.layers.Layer):
     """A Dense layer without its activation, sharing its variables."""
 
     def __init__(self, dense: keras.layers.Dense, **kwargs):
+        kwargs = {"dtype": dense.dtype_policy} | kwargs
         super().__init__(name=f"{dense.name}_logits", **kwargs)
         self.dense = dense
 

@@ -71,7 +71,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _bare(axes, title: str = "", **style) -> None:
     axes.set(xticks=[], yticks=[])
-    axes.set_title(title, **({"fontsize": 9} | style))
+    axes.set_title(title, **({"fontsize": 9, "parse_math": False} | style))
     for spine in axes.spines.values():
         spine.set_visible(False)
 
@@ -97,8 +97,8 @@ def photos(images: dict[str, np.ndarray], columns: int = 4, title: str = "") -> 
         ax.axis("off")
     for ax, (name, image) in zip(axes.flat, images.items(), strict=False):
         ax.imshow(image)
-        ax.set_title(name, fontsize=9)
-    figure.suptitle(title, fontsize=11)
+        ax.set_title(name, fontsize=9, parse_math=False)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     names = ", ".join(images)
     return Picture(figure, f"{title or 'Photos'}: {names}.")
 
@@ -132,7 +132,7 @@ def predictions(
                 ax.set_title(classifier.name, fontsize=10, loc="left")
             said.append(f"{name}, {classifier.name}: {_pretty(best[0].label)}")
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title, fontsize=11, parse_math=False)
     return Picture(figure, "First choices. " + "; ".join(said) + ".")
 
 
@@ -165,6 +165,22 @@ def limit(attributions: Sequence) -> float:
         top = np.percentile(sizes, 99.5) if sizes.size > 1000 else sizes.max()
         found = max(found, float(top or sizes.max()))
     return found or 1.0
+
+
+def _reach(attribution, limit: float) -> str:
+    """Where the colours end, "±0.31"; "and more" if values lie beyond."""
+    more = " and more" if np.abs(attribution.map).max() > limit * 1.001 else ""
+    return f"{'±' if attribution.signed else '0–'}{_short(limit)}{more}"
+
+
+def _short(value: float) -> str:
+    """Three digits, in full from a thousandth to a million."""
+    return f"{value:,.0f}" if 1000 <= value < 1e6 else f"{value:.3g}"
+
+
+def scale(attribution) -> str:
+    """In words, where the colours of the map end."""
+    return f"Colours: {_reach(attribution, limit([attribution]))} {attribution.unit}."
 
 
 def _colours(attribution, limit: float) -> dict:
@@ -253,7 +269,7 @@ def attribution(attribution, *, opacity: float = 0.6, title: str = "") -> Pictur
     over = "the map" if fine else "placed over the photo"
     _over(others[-1], attribution, top, opacity, over)
     _bar(figure, others[-1], attribution, top)
-    figure.suptitle(title or attribution.name, fontsize=11)
+    figure.suptitle(title or attribution.name, fontsize=11, parse_math=False)
     return Picture(figure, attribution.text, photographic=True)
 
 
@@ -283,10 +299,16 @@ def grid(
         same.
     names : titles of the columns; the targets' labels if not given
     shared : bool
-        One scale for each row, with a colour bar; else each map has its own, whose end
-        stands in its title.
+        One scale for each row, with a colour bar; else, or if a row mixes units, each
+        map has its own, whose end stands in its title.
     opacity : float, 0 to 1
     """
+    if not rows or not all(len(row) for row in rows.values()):
+        raise ValueError("Give at least one row, with at least one map in each.")
+    kinds = {
+        name: {(one.unit, one.signed) for one in row} for name, row in rows.items()
+    }
+    shared = shared and all(len(kind) == 1 for kind in kinds.values())
     columns = max(len(row) for row in rows.values())
     size = min(9.2 / (columns + 1 + 0.35 * shared), 2.2)
     figure = _figure(9.2, (size + 0.3) * len(rows) + 0.4)
@@ -296,7 +318,8 @@ def grid(
         if before is not None and np.array_equal(before, row[0].image):
             panels[0].axis("off")
             middle = {"ha": "center", "va": "center", "fontsize": 9}
-            panels[0].text(0.5, 0.5, name, transform=panels[0].transAxes, **middle)
+            middle |= {"transform": panels[0].transAxes, "parse_math": False}
+            panels[0].text(0.5, 0.5, name, **middle)
         else:
             before = row[0].image
             panels[0].imshow(before)
@@ -305,7 +328,7 @@ def grid(
         for k, (ax, one) in enumerate(zip(panels[1:], row, strict=False)):
             top = together if shared else limit([one])
             head = names[k] if len(names) else _pretty(one.label)
-            head += "" if shared else f"\n{'±' if one.signed else '0–'}{top:.3g}"
+            head += "" if shared else f"\n{_reach(one, top)}"
             _over(ax, one, top, opacity, head)
             said.append(f"{name}: {one.text}")
         for ax in panels[len(row) + 1 :]:
@@ -313,7 +336,7 @@ def grid(
         if shared:
             widest = max(row, key=lambda one: (one.signed, np.abs(one.map).max()))
             _bar(figure, list(panels), widest, together)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     text = f"{title}. " * bool(title) + " ".join(said)
     return Picture(figure, text, photographic=True)
 
@@ -327,6 +350,8 @@ def layer_strip(
     ----------
     attributions : sequence of Attribution, of one photo
     """
+    if not len(attributions):
+        raise ValueError("Give at least one map.")
     columns = min(columns, len(attributions))
     rows = -(-len(attributions) // columns)
     size = min(9.4 / columns, 2.6)
@@ -336,11 +361,11 @@ def layer_strip(
         ax.axis("off")
     for ax, one in zip(axes.flat, attributions, strict=False):
         top = limit([one])
-        reach = f"{'±' if one.signed else '0–'}{top:.2g}" if one.map.any() else "zero"
+        reach = _reach(one, top) if one.map.any() else "zero"
         height, width = one.map.shape
         _over(ax, one, top, opacity, f"{one.layer}\n{height} × {width}, {reach}")
         ax.title.set_fontsize(7)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     said = " ".join(one.text for one in attributions)
     return Picture(figure, f"{title}. " * bool(title) + said, photographic=True)
 
@@ -362,6 +387,8 @@ def feature_maps(
     count : int
         How many channels, those with the largest mean size.
     """
+    if attribution.values.ndim != 3:
+        raise ValueError(f"{attribution.technique} has one map and no channels.")
     channels = strongest(attribution, count)
     picture = maps(
         [attribution.values[..., channel] for channel in channels],
@@ -376,28 +403,33 @@ def feature_maps(
 def tiles(attribution, *, count: int = 16, side: int = 112) -> np.ndarray:
     """The same as a plain picture, uint8 (H, W, 3), for a slider that has to be quick.
 
-    Four tiles a row, ``side`` pixels each, a white line between them; cells at their
-    place on the photo.
+    Four tiles a row, the longer edge ``side`` pixels, a white line between them; the
+    cells where they lie on the photo.
     """
-    found = []
+    found, (height, width) = [], attribution.image.shape[:2]
+    edges = [round(side * edge / max(height, width)) for edge in (height, width)]
     for channel in strongest(attribution, count):
-        values = attribution.values[..., channel]
+        values = attribution.place(attribution.values[..., channel])
         top = float(np.abs(values).max()) or 1.0
         style = _colours(attribution, top)
         scale = matplotlib.colors.Normalize(style["vmin"], style["vmax"])
         tile = matplotlib.colormaps[style["cmap"]](scale(values), bytes=True)[..., :3]
-        tile = Image.fromarray(tile).resize((side - 2, side - 2), Image.NEAREST)
+        tile = Image.fromarray(tile).resize(
+            (edges[1] - 2, edges[0] - 2), Image.BILINEAR
+        )
         found.append(np.pad(tile, ((0, 2), (0, 2), (0, 0)), constant_values=255))
-    blank = np.full((side, side, 3), 255, "uint8")
+    blank = np.full((*edges, 3), 255, "uint8")
     found += [blank] * (-len(found) % 4)
     return np.vstack([np.hstack(found[k : k + 4]) for k in range(0, len(found), 4)])
 
 
 def png(picture: np.ndarray, side: int | None = None) -> bytes:
-    """A uint8 picture (H, W, 3) as a PNG, enlarged to ``side`` pixels if given."""
+    """A uint8 picture (H, W, 3) as a PNG, its longer edge ``side`` pixels if given."""
     image, buffer = Image.fromarray(picture), io.BytesIO()
     if side:
-        image = image.resize((side, side), Image.BILINEAR)
+        factor = side / max(image.size)
+        size = tuple(max(1, round(factor * edge)) for edge in image.size)
+        image = image.resize(size, Image.BILINEAR)
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
@@ -451,9 +483,11 @@ def maps(
             interpolation="nearest",
         )
         name = names[k] if len(names) else ""
-        reach = f"{'±' if sign else '0–'}{limit:.3g}" if limit else "zero everywhere"
+        reach = (
+            f"{'±' if sign else '0–'}{_short(limit)}" if limit else "zero everywhere"
+        )
         ax.set_title(f"{name}\n{reach}" if name else reach, fontsize=8)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     empty = sum(not values.any() for values in stack)
     text = f"{title or 'Maps'}: {', '.join(names) if len(names) else len(stack)}"
     text += f"; {empty} zero everywhere." if empty else "."
@@ -478,7 +512,7 @@ def filters(kernels: np.ndarray, *, columns: int = 16, title: str = "") -> Pictu
             ax.imshow(
                 0.5 + 0.5 * kernel / np.abs(kernel).max(), interpolation="nearest"
             )
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     size = f"{kernels.shape[0]} × {kernels.shape[1]}"
     return Picture(figure, f"{title or 'Filters'}: {count} kernels of {size} pixels.")
 
@@ -507,7 +541,7 @@ def boxes(
     _bare(ax)
     ax.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     said = ", ".join(f"{name} {side} px" for name, side in sides.items())
     return Picture(figure, f"{title}: {said}.")
 
@@ -536,7 +570,7 @@ def crops(rows: dict[str, dict[str, Sequence[np.ndarray]]], title: str = "") -> 
                     start = f"{name}, {image.shape[0]} px" if column == 0 else ""
                     ax.set_title(f"{start}\n{group}", fontsize=8, loc="left")
             column += len(images) + 1
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     said = f"{len(rows)} rows of {sum(groups)}: {', '.join(rows)}"
     return Picture(figure, f"{title}: {said}.")
 
@@ -569,7 +603,7 @@ def blocks(rows: Sequence[Sequence[dict]], title: str = "") -> Picture:
             ax.annotate("", (0.02, y), (-0.22, y), arrowprops=ARROW)
     ax.set(xlim=(-0.3, columns * step), ylim=(-(len(rows) - 1) * tall - 0.8, 1.2))
     ax.axis("off")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     said = "; ".join(
         f"{b['name']} {' × '.join(map(str, b['shape']))}" for row in rows for b in row
     )
@@ -624,5 +658,5 @@ def bars(
     ax.set_xlabel(unit)
     ax.legend(fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     return Picture(figure, f"{title}: {', '.join(values)}.")

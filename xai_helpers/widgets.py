@@ -15,6 +15,8 @@ import html
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import ipywidgets as ipw
 import numpy as np
@@ -25,7 +27,17 @@ from .images import sample_images
 from .models import Classifier
 
 SIDE = 448  # of the picture, in pixels of the screen
+BLANK = np.full((SIDE, SIDE, 3), 255, "uint8")
 WIDE = {"layout": {"width": "430px"}, "style": {"description_width": "90px"}}
+
+
+class Job(NamedTuple):
+    """What a picture depends on, as the controls stood when it was asked for."""
+
+    photo: str
+    network: int  # its place among the networks
+    target: int | None
+    own: tuple  # of the technique
 
 
 class Explorer(ipw.VBox):
@@ -38,26 +50,38 @@ class Explorer(ipw.VBox):
     """
 
     technique = ""
+    makes = ""  # the technique's name in an ``Attribution``
     slow = False  # takes seconds: runs in a thread, with a bar and a button to cancel
-    keeps = 64  # results
+    keeps = 32  # results
 
     def __init__(self, classifiers, photos=None, start=None):
-        networks = (
-            classifiers if isinstance(classifiers, (list, tuple)) else [classifiers]
-        )
-        self.photos = sample_images() if photos is None else dict(photos)
-        if not self.photos or not networks:
-            raise ValueError("Give at least one photo and one classifier.")
+        several = isinstance(classifiers, (list, tuple))
+        self.networks = list(classifiers) if several else [classifiers]
+        self.photos = _photos(photos)
+        if not self.networks or not all(
+            isinstance(n, Classifier) for n in self.networks
+        ):
+            raise ValueError(
+                "Give a Classifier, as load_classifier makes it, or several."
+            )
         self.results: OrderedDict = OrderedDict()
-        self.attribution = None
-        self._thread, self._stopped, self._quiet = None, threading.Event(), False
+        self.attribution, self.seed = None, 0
+        self._threads: list = []
+        self._stopped, self._quiet = threading.Event(), False
         self._tops: dict = {}
 
+        names = [one.name for one in self.networks]
+        names = [
+            name if names.count(name) == 1 else f"{name} ({k + 1})"
+            for k, name in enumerate(names)
+        ]
         self.photo = ipw.Dropdown(
             options=list(self.photos), description="photo", **WIDE
         )
         self.network = ipw.Dropdown(
-            options=[(one.name, one) for one in networks], description="network", **WIDE
+            options=list(zip(names, self.networks, strict=True)),
+            description="network",
+            **WIDE,
         )
         self.target = ipw.Dropdown(description="class", **WIDE)
         self.search = ipw.Combobox(
@@ -70,27 +94,26 @@ class Explorer(ipw.VBox):
         self.opacity = ipw.FloatSlider(
             0.6, min=0, max=1, step=0.05, description="opacity", **WIDE
         )
-        self.image = ipw.Image(format="png", layout={"width": f"{SIDE}px"})
+        self.image = ipw.Image(format="png", layout={"max_width": f"{SIDE}px"})
         self.says = ipw.HTML(layout={"width": "430px"})
-        self.progress = ipw.IntProgress(description="", layout={"visibility": "hidden"})
+        self.progress = ipw.IntProgress(layout={"visibility": "hidden"})
         self.cancel = ipw.Button(description="cancel", layout={"visibility": "hidden"})
         self.cancel.on_click(lambda _: self.stop())
-        own = self.controls()
-        if len(networks) == 1:
-            self.network.layout.display = "none"
-        column = [
-            self.photo,
-            self.network,
-            *self.choosers(),
-            *own,
-            self.opacity,
-            ipw.HBox([self.progress, self.cancel]),
-            self.says,
-        ]
-        super().__init__([ipw.HBox([ipw.VBox(column), self.image])])
         if start is not None:
+            self._check(start)
+            self.network.value = next(n for n in self.networks if n.name == start.model)
+        own = self.controls()
+        if len(self.networks) == 1:
+            self.network.layout.display = "none"
+        running = ipw.HBox([self.progress, self.cancel])
+        column = [self.photo, self.network, *self.choosers(), *own, self.opacity]
+        column = ipw.VBox([*column, running, self.says])
+        super().__init__([ipw.HBox([column, self.image])])
+        if start is None:
+            self._fill_targets()
+        else:
             self._begin_with(start)
-        self._photo_changed()
+        self._update()
         for control in (self.photo, self.network):
             control.observe(self._photo_changed, "value")
         for control in (self.target, *own):
@@ -113,12 +136,12 @@ class Explorer(ipw.VBox):
         """The controls for the class."""
         return [self.target, self.search]
 
-    def key(self) -> tuple:
-        """What the result depends on."""
-        return (self.photo.value, self.classifier.name, self.target.value)
+    def own(self) -> tuple:
+        """The values of the technique's own controls that the result depends on."""
+        return ()
 
-    def work(self, progress: Callable):
-        """Compute the result for the present key."""
+    def work(self, job: Job, progress: Callable):
+        """Compute the result. In a thread if ``slow``: nothing here reads controls."""
         raise NotImplementedError
 
     def shown(self, result) -> explain.Attribution:
@@ -132,40 +155,65 @@ class Explorer(ipw.VBox):
         """What goes into the image, uint8 (H, W, 3)."""
         return plots.blend(self.attribution, self.opacity.value)
 
+    def words(self) -> str:
+        """What stands beside it: the finding, and where the colours end."""
+        return f"{self.attribution.text} {plots.scale(self.attribution)}"
+
     # --- what all have ---
 
     @property
     def classifier(self) -> Classifier:
         return self.network.value
 
-    @property
-    def photograph(self) -> np.ndarray:
-        return self.photos[self.photo.value]
+    def job(self) -> Job:
+        """What the controls ask for now."""
+        place = next(
+            k for k, one in enumerate(self.networks) if one is self.network.value
+        )
+        return Job(self.photo.value, place, self.target.value, self.own())
 
     def wait(self, seconds: float | None = None) -> None:
         """Until nothing runs any more; for scripts and tests."""
-        thread = self._thread
-        if thread is not None:
+        for thread in self._threads:
             thread.join(seconds)
 
     def stop(self) -> None:
         """Cancel what is running; it ends after the batch that it is at."""
         self._stopped.set()
 
+    def _check(self, start) -> None:
+        """Refuse what cannot be shown under these controls, with a sentence."""
+        technique = getattr(start, "technique", type(start).__name__)
+        if technique != self.makes:
+            raise ValueError(
+                f"start is an Attribution of {self.makes}, not {technique}."
+            )
+        if start.model not in [one.name for one in self.networks]:
+            raise ValueError(
+                f"start was made with {start.model}: give that classifier."
+            )
+        if start.score == "probability":
+            raise ValueError("start explains the probability; the sliders use logits.")
+
     def _begin_with(self, start: explain.Attribution) -> None:
         for name, photo in self.photos.items():
             if np.array_equal(self.classifier.cut(photo)[0], start.image):
                 self.photo.value = name
+                break
+        else:
+            raise ValueError("start's photo is not among the photos; give it as well.")
         self._fill_targets(start.target)
+        self.seed = start.parameters.get("seed", 0)
         self.begin(start)
-        self._keep(self.key(), start)
+        self._keep(self.job(), start)
 
     def _fill_targets(self, index: int | None = None) -> None:
         """The five first answers for this photo, and one more if it is asked for."""
-        key = self.photo.value, self.classifier.name
+        key = self.job()[:2]
+        classes = self.classifier.classes
         if key not in self._tops:
             best = self.classifier.top(
-                self.photograph, min(5, len(self.classifier.classes))
+                self.photos[self.photo.value], min(5, len(classes))
             )
             self._tops[key] = [
                 (f"{p.label}  {p.probability:.0%}", p.index) for p in best
@@ -173,54 +221,71 @@ class Explorer(ipw.VBox):
         options = list(self._tops[key])
         if index is not None and index not in [value for _, value in options]:
             options.append((self.classifier.label(index), index))
-        self._quiet = True
-        self.search.options = sorted({label for _, label in self.classifier.classes})
-        self.target.options = options
-        self.target.value = options[0][1] if index is None else index
-        self._quiet = False
+        with self._silently():
+            self.search.options = sorted({label for _, label in classes})
+            self.search.value = ""
+            self.target.options = options
+            self.target.value = options[0][1] if index is None else index
+
+    @contextmanager
+    def _silently(self):
+        """Controls are set by the program: nobody has to compute anything yet."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
 
     def _photo_changed(self, change=None) -> None:
-        if change is not None or not self.target.options:
+        self.stop()
+        try:
             self._fill_targets()
-        self._update()
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._update()
 
     def _searched(self, change) -> None:
-        if not change["new"]:
+        wanted = change["new"].strip()
+        if not wanted or self._quiet:
             return
         try:
-            index = self.classifier.index(change["new"])
+            number = wanted.isdigit() and int(wanted) < len(self.classifier.classes)
+            index = self.classifier.index(int(wanted) if number else wanted)
         except ValueError as error:
             self._say(error)
-            return
-        self._fill_targets(index)
-        self._update()
+        else:
+            self._fill_targets(index)
+            self._update()
 
     def _update(self, change=None) -> None:
         if self._quiet:
             return
         self.stop()
         self._stopped = threading.Event()
-        key = self.key()
-        if key in self.results:
-            self.results.move_to_end(key)
+        job = self.job()
+        if job in self.results:
+            self.results.move_to_end(job)
+            self._busy(False)
             self._draw()
         elif self.slow:
             self._busy(True)
-            self._thread = threading.Thread(
-                target=self._run, args=(key, self._stopped), daemon=True
+            thread = threading.Thread(
+                target=self._run, args=(job, self._stopped), daemon=True
             )
-            self._thread.start()
+            self._threads = [t for t in self._threads if t.is_alive()] + [thread]
+            thread.start()
         else:
-            self._run(key, self._stopped)
+            self._run(job, self._stopped)
 
-    def _run(self, key, stopped: threading.Event) -> None:
+    def _run(self, job: Job, stopped: threading.Event) -> None:
         def progress(done, total):
             if stopped.is_set():
                 raise explain.Cancelled
             self.progress.max, self.progress.value = total, done
 
         try:
-            self._keep(key, self.work(progress))
+            self._keep(job, self.work(job, progress))
             if not stopped.is_set():
                 self._draw()
         except explain.Cancelled:
@@ -228,13 +293,13 @@ class Explorer(ipw.VBox):
                 self._say("Cancelled. Move a control to compute again.")
         except Exception as error:  # whatever it is, the reader sees it as a sentence
             if not stopped.is_set():
-                self._say(error)
+                self._fail(error)
         finally:
             if stopped is self._stopped:
                 self._busy(False)
 
-    def _keep(self, key, result) -> None:
-        self.results[key] = result
+    def _keep(self, job: Job, result) -> None:
+        self.results[job] = result
         while len(self.results) > self.keeps:
             self.results.popitem(last=False)
 
@@ -244,17 +309,33 @@ class Explorer(ipw.VBox):
         self.progress.layout.visibility = self.cancel.layout.visibility = shown
 
     def _draw(self, change=None) -> None:
-        if self.key() not in self.results:
+        result = self.results.get(self.job())
+        if result is None:
             return
         try:
-            self.attribution = self.shown(self.results[self.key()])
+            self.attribution = self.shown(result)
             self.image.value = plots.png(self.picture(), SIDE)
-            self._say(self.attribution.text)
+            self._say(self.words())
         except Exception as error:
-            self._say(error)
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """No picture beside controls that it does not belong to."""
+        self.attribution, self.image.value = None, plots.png(BLANK)
+        self._say(error)
 
     def _say(self, text) -> None:
         self.says.value = html.escape(str(text))
+
+
+def _photos(photos) -> dict:
+    if photos is None:
+        return sample_images()
+    if isinstance(photos, np.ndarray):
+        photos = {"photo": photos}
+    if not isinstance(photos, dict) or not photos:
+        raise ValueError("photos is a dict of name to image, with at least one photo.")
+    return {str(name): photo for name, photo in photos.items()}
 
 
 def _slider(description: str, value, low, high, step=1, kind=ipw.IntSlider):
@@ -270,11 +351,21 @@ def _slider(description: str, value, low, high, step=1, kind=ipw.IntSlider):
     )
 
 
+def _set(slider, value) -> None:
+    """Move a slider, beyond its end if need be."""
+    slider.min, slider.max = min(slider.min, value), max(slider.max, value)
+    slider.value = value
+
+
+def _layer_options(layers) -> list[tuple[str, str]]:
+    return [(f"{la.name} · {' × '.join(map(str, la.shape))}", la.name) for la in layers]
+
+
 # --- the techniques -------------------------------------------------------------------
 
 
 class GradCamExplorer(Explorer):
-    technique = "Grad-CAM at every layer"
+    technique, makes = "Grad-CAM at every layer", "Grad-CAM"
 
     def controls(self):
         self.layer = ipw.SelectionSlider(options=[""], description="layer", **WIDE)
@@ -283,16 +374,15 @@ class GradCamExplorer(Explorer):
         return [self.layer]
 
     def _fill_layers(self, change=None):
-        layers = self.classifier.layers()
-        options = [
-            (f"{la.name} · {' × '.join(map(str, la.shape))}", la.name) for la in layers
-        ]
-        self._quiet = True
-        self.layer.options = options
-        self.layer.value = self.first_layer()
-        self._quiet = False
+        with self._silently():
+            options = self.choices() or [("no layer has maps", "")]
+            self.layer.options = options
+            self.layer.value = self.first_layer() if options[0][1] else ""
 
-    def first_layer(self):
+    def choices(self) -> list[tuple[str, str]]:
+        return _layer_options(self.classifier.layers())
+
+    def first_layer(self) -> str:
         return explain.cam.last_maps(self.classifier)
 
     def begin(self, start):
@@ -302,18 +392,22 @@ class GradCamExplorer(Explorer):
         super()._begin_with(start)
         self.results.clear()  # one layer is not all of them
 
-    def work(self, progress):
-        names = [layer.name for layer in self.classifier.layers()]
-        return explain.grad_cam(
-            self.classifier, self.photograph, self.target.value, names
-        )
+    def names(self, job) -> list[str]:
+        found = [layer.name for layer in self.networks[job.network].layers()]
+        if not found:
+            raise ValueError("This network has no layer with maps to show.")
+        return found
+
+    def work(self, job, progress):
+        network, photo = self.networks[job.network], self.photos[job.photo]
+        return explain.grad_cam(network, photo, job.target, self.names(job))
 
     def shown(self, result):
         return next(one for one in result if one.layer == self.layer.value)
 
 
 class ActivationExplorer(GradCamExplorer):
-    technique = "activations of every layer"
+    technique, makes = "activations of every layer", "activations"
     keeps = 2  # photos; all layers of one take some 100 MB
 
     def choosers(self):
@@ -323,50 +417,63 @@ class ActivationExplorer(GradCamExplorer):
     def first_layer(self):
         return self.classifier.layers()[0].name
 
-    def key(self):
-        return (self.photo.value, self.classifier.name)
+    def job(self):
+        return super().job()._replace(target=None)
 
-    def work(self, progress):
-        names = [layer.name for layer in self.classifier.layers()]
-        return explain.activations(self.classifier, self.photograph, names)
+    def work(self, job, progress):
+        network, photo = self.networks[job.network], self.photos[job.photo]
+        return explain.activations(network, photo, self.names(job))
 
     def picture(self):
         return plots.tiles(self.attribution, side=SIDE // 4)
 
+    def words(self):
+        return f"{self.attribution.text} Each channel has colours of its own."
+
 
 class OcclusionExplorer(Explorer):
-    technique, slow = "occlusion", True
+    technique, makes, slow = "occlusion", "occlusion", True
 
     def controls(self):
-        side = min(min(one.input_size) for _, one in self.network.options)
-        self.patch = _slider("patch, px", side // 5, max(1, side // 16), side // 2)
-        self.stride = _slider("stride, px", side // 5, max(1, side // 16), side // 2)
+        side = min(min(one.input_size) for one in self.networks)
+        low, high = max(1, side // 16), max(2, side // 2)
+        self.patch = _slider("patch, px", max(low, side // 5), low, high)
+        self.stride = _slider("stride, px", max(low, side // 5), low, high)
         self.fill = ipw.Dropdown(
-            options=[("grey", 127), ("black", 0), ("white", 255)], description="fill",
+            options=[("grey", 127), ("black", 0), ("white", 255)],
+            description="fill",
             **WIDE,
-        )  # fmt: skip
+        )
         return [self.patch, self.stride, self.fill]
 
     def begin(self, start):
-        self.patch.value, self.stride.value = (
-            start.parameters[name][0] for name in ("patch", "stride")
-        )
-        self.fill.value = start.parameters["fill"][0]
+        for name, control in (("patch", self.patch), ("stride", self.stride)):
+            down, across = start.parameters[name]
+            if down != across:
+                raise ValueError(
+                    f"start has a {name} that is not square; no slider is."
+                )
+            _set(control, down)
+        fill = start.parameters["fill"]
+        fill = fill[0] if len(set(fill)) == 1 else fill
+        if fill not in [value for _, value in self.fill.options]:
+            self.fill.options = [*self.fill.options, (str(fill), fill)]
+        self.fill.value = fill
 
-    def key(self):
-        own = self.patch.value, self.stride.value, self.fill.value
-        return (*super().key(), *own)
+    def own(self):
+        return self.patch.value, self.stride.value, self.fill.value
 
-    def work(self, progress):
-        *_, patch, stride, fill = self.key()
+    def work(self, job, progress):
+        patch, stride, fill = job.own
+        network, photo = self.networks[job.network], self.photos[job.photo]
+        options = {"patch": patch, "stride": stride, "fill": fill}
         return explain.occlusion(
-            self.classifier, self.photograph, self.target.value,
-            patch=patch, stride=stride, fill=fill, progress=progress,
-        )  # fmt: skip
+            network, photo, job.target, **options, progress=progress
+        )
 
 
 class SmoothGradExplorer(Explorer):
-    technique, slow = "SmoothGrad", True
+    technique, makes, slow = "SmoothGrad", "SmoothGrad", True
 
     def controls(self):
         self.opacity.value = 1  # a map as fine as the photo would mix with it
@@ -375,63 +482,65 @@ class SmoothGradExplorer(Explorer):
         return [self.noise, self.samples]
 
     def begin(self, start):
-        self.noise.value = start.parameters["noise"]
-        self.samples.value = start.parameters["samples"]
+        _set(self.noise, start.parameters["noise"])
+        _set(self.samples, start.parameters["samples"])
 
-    def key(self):
-        return (*super().key(), round(self.noise.value, 3), self.samples.value)
+    def own(self):
+        return round(self.noise.value, 3), self.samples.value
 
-    def work(self, progress):
-        *_, noise, samples = self.key()
+    def work(self, job, progress):
+        noise, samples = job.own
+        network, photo = self.networks[job.network], self.photos[job.photo]
+        options = {"noise": noise, "samples": samples, "seed": self.seed}
         return explain.smoothgrad(
-            self.classifier, self.photograph, self.target.value,
-            noise=noise, samples=samples, progress=progress,
-        )  # fmt: skip
+            network, photo, job.target, **options, progress=progress
+        )
 
 
-class ShapExplorer(Explorer):
-    technique, slow = "expected gradients", True
+class ShapExplorer(GradCamExplorer):
+    technique, makes, slow = "expected gradients", "expected gradients", True
 
     def __init__(self, classifiers, photos=None, start=None, background=None):
         self.background = background
         super().__init__(classifiers, photos, start)
 
     def controls(self):
-        self.layer = ipw.SelectionSlider(options=[""], description="layer", **WIDE)
         self.samples = _slider("samples", 10, 1, 200)
-        self.network.observe(self._fill_layers, "value")
-        self._fill_layers()
-        return [self.layer, self.samples]
+        return [*super().controls(), self.samples]
 
-    def _fill_layers(self, change=None):
+    def choices(self):
         found = [self.classifier.layer(name) for name in self.classifier.bottlenecks]
-        options = [
-            (f"{la.name} · {' × '.join(map(str, la.shape))}", la.name) for la in found
-        ]
-        self._quiet = True
-        self.layer.options = [("the pixels", ""), *options]
-        self.layer.value = found[len(found) // 2].name if found else ""
-        self._quiet = False
+        return [("the pixels", "pixels"), *_layer_options(found)]
+
+    def first_layer(self):
+        names = ["pixels", *self.classifier.bottlenecks]
+        return names[(len(names) + 1) // 2] if len(names) > 1 else names[0]
 
     def begin(self, start):
-        self.layer.value = start.layer or ""
-        self.samples.value = start.parameters["samples"]
+        self.layer.value = start.layer or "pixels"
+        _set(self.samples, start.parameters["samples"])
 
-    def key(self):
-        return (*super().key(), self.layer.value, self.samples.value)
+    def _begin_with(self, start):
+        Explorer._begin_with(self, start)
 
-    def work(self, progress):
-        *_, layer, samples = self.key()
+    def own(self):
+        return self.layer.value, self.samples.value
+
+    def work(self, job, progress):
+        layer, samples = job.own
+        network, photo = self.networks[job.network], self.photos[job.photo]
         others = self.background
         if others is None:
-            size, name = self.classifier.input_size, self.photo.value
-            own = sample_images()
-            here = name in own and np.array_equal(own[name], self.photograph)
-            others = other_photos(20, size, exclude=[name] if here else [])
+            same = [n for n, p in sample_images().items() if np.array_equal(p, photo)]
+            others = other_photos(20, network.input_size, exclude=same)
+        options = {"layer": None if layer == "pixels" else layer, "samples": samples}
         return explain.shap_gradients(
-            self.classifier, self.photograph, others, self.target.value,
-            layer=layer or None, samples=samples, progress=progress,
+            network, photo, others, job.target, **options, seed=self.seed,
+            progress=progress,
         )  # fmt: skip
+
+    def shown(self, result):
+        return result
 
 
 # --- for notebooks --------------------------------------------------------------------

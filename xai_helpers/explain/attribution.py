@@ -61,6 +61,7 @@ class Attribution:
     placement: Placement | None = None
 
     def __post_init__(self):
+        self.notes = list(self.notes)
         values = np.array(self.values, "float32")
         broken = ~np.isfinite(values)
         if broken.any():
@@ -69,7 +70,11 @@ class Attribution:
                 "and count as zero: look for an overflow in the network."
             )
             values[broken] = 0
-        self.values = values
+        self.values, self.image = values, self.image.view()
+        self.values.setflags(write=False)  # widgets keep attributions; copy to change
+        self.image.setflags(write=False)
+        if self.placement is not None and self.placement.note:
+            self.notes.append(self.placement.note)
         if not self.map.any():
             about = f"evidence for {self.label}" if self.label else "activation"
             sign = "positive " if self.label and not self.signed else ""
@@ -100,7 +105,7 @@ class Attribution:
         """Any (h, w) map of this layer, one channel for example, as in ``heatmap``."""
         if self.placement is None:
             return values
-        rows, columns = self.placement
+        rows, columns = self.placement.rows, self.placement.columns
         return rows @ values @ columns.T
 
     def on_photo(self) -> np.ndarray:

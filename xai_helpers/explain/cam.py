@@ -65,7 +65,7 @@ def grad_cam(
     maps = [
         Attribution(
             cam.numpy()[0],
-            unit=f"evidence ({score} × activation)",
+            unit=f"evidence ({score})",
             technique="Grad-CAM",
             model=classifier.name,
             layer=name,
@@ -103,16 +103,18 @@ def _function(classifier: Classifier, layers: tuple[str, ...], score: str):
 
 def cam(maps: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Equations 1 and 2: (N, h, w, channels) twice → (N, h, w). Notebook 06."""
+    maps, gradients = tf.cast(maps, tf.float32), tf.cast(gradients, tf.float32)
     alpha = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
     return tf.nn.relu(tf.reduce_sum(alpha * maps, axis=-1))
 
 
 def last_maps(classifier: Classifier) -> str:
-    """The name of the last layer with maps that is not a pooling layer.
+    """The name of the last layer with more than one cell that is not a pooling layer.
 
     VGG16's ``block5_conv3`` (14 × 14), Xception's ``block14_sepconv2_act`` (10 × 10).
     """
     layers = [known for known in classifier.layers() if "Pooling" not in known.kind]
     if not layers:
         raise ValueError(f"{classifier.name} has no convolution whose maps to weigh.")
-    return layers[-1].name
+    wide = [known for known in layers if known.shape[0] * known.shape[1] > 1]
+    return (wide or layers)[-1].name

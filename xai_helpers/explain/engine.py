@@ -155,7 +155,7 @@ def batches(
 
 def as_sequence(items) -> tuple[Sequence, bool]:
     """(the items, whether there were several): a lone one becomes a list of one."""
-    several = isinstance(items, (list, tuple))
+    several = type(items) in (list, tuple)  # a Layer or a Prediction is a lone item
     if several and not items:
         raise ValueError("An empty list: give at least one.")
     return (items, True) if several else ([items], False)

@@ -114,7 +114,7 @@ def occlusion(
             "rows": rows.tolist(),
             "columns": columns.tolist(),
         },
-        placement=(
+        placement=placement.Placement(
             placement.of_patches(rows, patch[0], size[0]),
             placement.of_patches(columns, patch[1], size[1]),
         ),
@@ -144,7 +144,10 @@ def _pair(name: str, value) -> tuple[int, int]:
 
 
 def _colour(fill) -> np.ndarray:
-    colour = np.asarray(fill)
+    try:
+        colour = np.asarray(fill)
+    except ValueError:  # a ragged list
+        colour = np.array("?")
     if colour.dtype.kind not in "iuf" or colour.shape not in ((), (3,)):
         raise ValueError(f"fill is a number or (red, green, blue), not {fill!r}.")
     if not ((colour >= 0) & (colour <= 255)).all():

@@ -71,7 +71,7 @@ def integrated_gradients(
         For an unknown target or baseline, a baseline of another size, or no steps.
     """
     check_score(score)
-    steps = check_count("steps", steps)
+    steps, seed = check_count("steps", steps), check_count("seed", seed, 0)
     what = seen(classifier, image)
     x = what["image"].astype("float32")
     b = start(what["image"], baseline, seed).astype("float32")

@@ -112,7 +112,8 @@ def smoothgrad(
     """
     check_score(score)
     samples = check_count("samples", samples)
-    if not 0 <= noise < np.inf:
+    seed = check_count("seed", seed, 0)
+    if not isinstance(noise, (int, float, np.number)) or not 0 <= noise < np.inf:
         raise ValueError(f"noise is a share of the range, 0 and up, not {noise!r}.")
     what = seen(classifier, image)
     square = what["image"].astype("float32")

@@ -69,6 +69,7 @@ def shap_gradients(
     """
     engine.check_score(score)
     samples = engine.check_count("samples", samples)
+    seed = engine.check_count("seed", seed, 0)
     background = _checked(classifier, background)
     targets, several = engine.as_sequence(target)
     known = None if layer is None else classifier.layer(layer)
@@ -85,7 +86,8 @@ def shap_gradients(
     x = _before(classifier, known, what["image"][None])[0]
     total = np.zeros((len(indices), *x.shape), "float64")
     sums = np.empty((len(indices), samples))
-    step = min(samples, engine.batch_size(classifier, backward=True, after=known))
+    step = engine.batch_size(classifier, backward=True, after=known)
+    step = min(samples, max(1, step // len(indices)))
     for part in engine.batches(samples, step, "expected gradients", progress):
         chosen, alpha = pairs[0][part], pairs[1][part]
         products = run(x, entering(chosen), alpha, tf.constant(indices))
@@ -199,6 +201,11 @@ def _standard_error(sums: np.ndarray) -> float:
 
 
 def _checked(classifier: Classifier, background) -> np.ndarray:
+    if (
+        isinstance(background, (list, tuple))
+        and len({np.shape(b) for b in background}) > 1
+    ):
+        raise ValueError("The background's photos differ in size; give one array.")
     background = np.asarray(background)
     wanted = (*classifier.input_size, 3)
     if background.size == 0:
