@@ -372,6 +372,8 @@ def test_controls_moved_while_it_works_do_not_mix_photos(networks, photos, monke
 
 def test_the_words_say_where_the_colours_end(networks, photos):
     explorer = widgets.explore_layers(networks[0], photos)
+    height, width, channels = networks[0].layer(explorer.layer.value).shape
+    assert f"{height} × {width} cells, {channels} channels" in explorer.says.value
     top = plots.limit([explorer.attribution])
     assert f"Colours: 0–{top:.3g}" in explorer.says.value or top == 1
 

@@ -295,8 +295,8 @@ def grid(
     Parameters
     ----------
     rows : dict of name to sequence of Attribution
-        Left of each row stands the photo of its first map, unless the row above has the
-        same.
+        Left of each row stands the photo of its first map; once, if it is the same in
+        all of them.
     names : titles of the columns; the targets' labels if not given
     shared : bool
         One scale for each row, with a colour bar; else, or if a row mixes units, each
@@ -305,25 +305,23 @@ def grid(
     """
     if not rows or not all(len(row) for row in rows.values()):
         raise ValueError("Give at least one row, with at least one map in each.")
-    kinds = {
-        name: {(one.unit, one.signed) for one in row} for name, row in rows.items()
-    }
-    shared = shared and all(len(kind) == 1 for kind in kinds.values())
+    kinds = [{(one.unit, one.signed) for one in row} for row in rows.values()]
+    shared = shared and all(len(kind) == 1 for kind in kinds)
     columns = max(len(row) for row in rows.values())
     size = min(9.2 / (columns + 1 + 0.35 * shared), 2.2)
     figure = _figure(9.2, (size + 0.3) * len(rows) + 0.4)
     axes = figure.subplots(len(rows), columns + 1, squeeze=False)
-    said, before = [], None
-    for panels, (name, row) in zip(axes, rows.items(), strict=True):
-        if before is not None and np.array_equal(before, row[0].image):
+    said = []
+    pictures = [row[0].image for row in rows.values()]
+    one_photo = len(rows) > 1 and all(np.array_equal(p, pictures[0]) for p in pictures)
+    for r, (panels, (name, row)) in enumerate(zip(axes, rows.items(), strict=True)):
+        if one_photo:  # shown once; the rows' names stand beside the maps
+            panels[1].set_ylabel(name, fontsize=9, parse_math=False)
+        if one_photo and r:
             panels[0].axis("off")
-            middle = {"ha": "center", "va": "center", "fontsize": 9}
-            middle |= {"transform": panels[0].transAxes, "parse_math": False}
-            panels[0].text(0.5, 0.5, name, **middle)
         else:
-            before = row[0].image
-            panels[0].imshow(before)
-            _bare(panels[0], name)
+            panels[0].imshow(row[0].image)
+            _bare(panels[0], "" if one_photo else name)
         together = limit(row)
         for k, (ax, one) in enumerate(zip(panels[1:], row, strict=False)):
             top = together if shared else limit([one])

@@ -94,7 +94,9 @@ class Explorer(ipw.VBox):
         self.opacity = ipw.FloatSlider(
             0.6, min=0, max=1, step=0.05, description="opacity", **WIDE
         )
-        self.image = ipw.Image(format="png", layout={"max_width": f"{SIDE}px"})
+        self.image = ipw.Image(
+            value=plots.png(BLANK), format="png", layout={"max_width": f"{SIDE}px"}
+        )
         self.says = ipw.HTML(layout={"width": "430px"})
         self.progress = ipw.IntProgress(layout={"visibility": "hidden"})
         self.cancel = ipw.Button(description="cancel", layout={"visibility": "hidden"})
@@ -270,6 +272,7 @@ class Explorer(ipw.VBox):
             self._draw()
         elif self.slow:
             self._busy(True)
+            self._say("Computing …")
             thread = threading.Thread(
                 target=self._run, args=(job, self._stopped), daemon=True
             )
@@ -405,6 +408,16 @@ class GradCamExplorer(Explorer):
     def shown(self, result):
         return next(one for one in result if one.layer == self.layer.value)
 
+    def words(self):
+        return f"{super().words()} {self.cells()}"
+
+    def cells(self) -> str:
+        """The layer's shape, for which the slider has no room."""
+        if self.attribution.layer is None:
+            return ""
+        height, width, channels = self.classifier.layer(self.attribution.layer).shape
+        return f"The layer: {height} × {width} cells, {channels} channels."
+
 
 class ActivationExplorer(GradCamExplorer):
     technique, makes = "activations of every layer", "activations"
@@ -428,7 +441,8 @@ class ActivationExplorer(GradCamExplorer):
         return plots.tiles(self.attribution, side=SIDE // 4)
 
     def words(self):
-        return f"{self.attribution.text} Each channel has colours of its own."
+        own = "Each channel has colours of its own."
+        return f"{self.attribution.text} {own} {self.cells()}"
 
 
 class OcclusionExplorer(Explorer):
