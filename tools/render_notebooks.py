@@ -98,14 +98,16 @@ def with_generated_parts(path: Path) -> NotebookNode:
     solution = NOTEBOOKS / "solutions" / path.name
     if path.parent == NOTEBOOKS and solution.exists():
         new = exercises(nbformat.read(solution, as_version=4))
-        old = [k for k, cell in enumerate(notebook.cells) if tagged(cell, "exercise")]
-        start = old[0] if old else len(notebook.cells) - 1
         before = {cell.id: cell for cell in notebook.cells}
         for cell in new:  # an unchanged exercise keeps its outputs
             kept = before.get(cell.id)
             if kept is not None and kept.source == cell.source and "outputs" in cell:
                 cell.execution_count, cell.outputs = kept.execution_count, kept.outputs
         rest = [cell for cell in notebook.cells if not tagged(cell, "exercise")]
+        heading = [k for k, c in enumerate(rest) if c.source.startswith("## Exercises")]
+        if not heading:
+            raise SystemExit(f"{path} has no cell that begins with '## Exercises'")
+        start = heading[0] + 1
         notebook.cells = rest[:start] + new + rest[start:]
     return notebook
 
