@@ -218,7 +218,8 @@ def test_the_strongest_channels_are_shown_and_numbered():
 
 
 def test_an_attribution_shows_itself_with_its_words():
-    for one in (attribution(STEP), attribution(0 * STEP)):
+    one_channel = attribution(np.abs(STEP), technique="activations", target=None)
+    for one in (attribution(STEP), attribution(0 * STEP), one_channel):
         data, metadata = one._repr_mimebundle_()
         assert data["text/plain"] == repr(one) == metadata["image/jpeg"]["alt"]
         assert Image.open(io.BytesIO(data["image/jpeg"])).size[0] > 400

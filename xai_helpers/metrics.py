@@ -20,11 +20,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 from scipy import ndimage, stats
 
 from ._tensorflow import keras, tf
-from .explain import engine
+from .explain import engine, path
 from .images import load_image
 from .models import Classifier
 
@@ -153,12 +153,9 @@ def ranks(values: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def filled(square: np.ndarray, fill: str) -> np.ndarray:
     """The picture without information, uint8: blurred away, grey or black."""
-    if fill == "blurred":
-        blur = ImageFilter.GaussianBlur(min(square.shape[:2]) / 10)
-        return np.array(Image.fromarray(square).filter(blur))
-    if fill in ("grey", "black"):
-        return np.full_like(square, 127 if fill == "grey" else 0)
-    raise ValueError(f"fill is 'blurred', 'grey' or 'black', not {fill!r}.")
+    if fill not in ("blurred", "grey", "black"):
+        raise ValueError(f"fill is 'blurred', 'grey' or 'black', not {fill!r}.")
+    return path.start(square, fill)
 
 
 def heat_values(heat, shape: tuple[int, int]) -> np.ndarray:

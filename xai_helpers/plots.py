@@ -254,7 +254,7 @@ def attribution(attribution, *, opacity: float = 0.6, title: str = "") -> Pictur
     attribution : Attribution
     opacity : float, 0 to 1, of the map over the photo
     """
-    if attribution.target is None:
+    if attribution.target is None and attribution.values.ndim == 3:
         return feature_maps(attribution, title=title)
     cells = attribution.map
     fine = cells.shape == attribution.image.shape[:2]

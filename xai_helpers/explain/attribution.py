@@ -84,7 +84,7 @@ class Attribution:
     @property
     def signed(self) -> bool:
         """Whether values below zero mean something."""
-        return self.technique not in ("Grad-CAM", "CAM", "activations") or bool(
+        return self.technique not in ("Grad-CAM", "activations") or bool(
             self.values.size and self.values.min() < 0
         )
 
