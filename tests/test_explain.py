@@ -839,11 +839,12 @@ def test_integrated_gradients_on_a_square_are_known():
 
 @pytest.mark.parametrize("baseline", ["black", "grey", "blurred", "noise"])
 @pytest.mark.parametrize("score", SCORE)
-def test_integrated_gradients_are_complete(baseline, score):
+@pytest.mark.parametrize("tolerance", [None, 0.001])
+def test_integrated_gradients_are_complete(baseline, score, tolerance):
     """With more steps the gap closes: midpoints on a piecewise smooth path."""
     clf = toy()
     image = photo((12, 14))
-    options = {"baseline": baseline, "score": score}
+    options = {"baseline": baseline, "score": score, "tolerance": tolerance}
     found = explain.integrated_gradients(clf, image, 2, steps=2000, **options)
     difference = found.checks["score difference"]
     assert abs(found.values.sum() - difference) < 1e-3 + 1e-2 * abs(difference)
@@ -851,6 +852,67 @@ def test_integrated_gradients_are_complete(baseline, score):
     scored = clf.logits if score == "logit" else clf.probabilities
     before, after = scored([start, image])[:, 2]
     assert difference == pytest.approx(after - before, abs=1e-4)
+
+
+def capped(side=8):
+    """y = Σ min(x / 255, 0.02): from black, all of the climb is in the first steps."""
+    model = keras.Sequential(
+        [
+            keras.Input((side, side, 3)),
+            layers.ReLU(max_value=0.02),
+            layers.Flatten(),
+            layers.Dense(2, use_bias=False),
+        ]
+    )
+    kernel = np.zeros((side * side * 3, 2), "float32")
+    kernel[:, 1] = 1
+    model.layers[-1].set_weights([kernel])
+    return load_classifier(model, preprocess=lambda x: x / 255, verbose=False)
+
+
+def test_steps_go_where_the_score_climbs():
+    """A known share for each pixel of a white picture: 0.02."""
+    image = np.full((8, 8, 3), 255, np.uint8)
+    options = {"target": 1, "steps": 64}
+    even = explain.integrated_gradients(capped(), image, tolerance=None, **options)
+    found = explain.integrated_gradients(capped(), image, tolerance=0.01, **options)
+    assert even.checks["gap"] > 0.2
+    assert found.checks["gap"] < 0.01
+    assert found.checks["steps"] <= 64 == even.checks["steps"]
+    assert found.values == pytest.approx(np.full((8, 8, 3), 0.02), rel=0.01)
+
+
+def test_even_steps_are_the_mean_of_the_gradients_at_their_middles():
+    clf, image = toy(), photo((12, 14))
+    found = explain.integrated_gradients(clf, image, 2, steps=5, tolerance=None)
+    points = tf.constant(
+        (np.arange(5)[:, None, None, None] + 0.5) / 5 * image, "float32"
+    )
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        y = clf.network(clf.scale(points))[:, 2]
+    slopes = tape.gradient(y, points).numpy().mean(axis=0)
+    assert found.values == pytest.approx(image * slopes, abs=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 16, 17, 18, 40])
+def test_never_more_steps_than_allowed_and_nothing_left_out(steps, monkeypatch):
+    """Where the slope is constant, the pieces together are the whole way."""
+    options = {"steps": steps, "tolerance": 1e-9}
+    found = explain.integrated_gradients(toy(), photo((12, 14)), 2, **options)
+    assert found.checks["steps"] <= steps
+    clf, weights = linear()
+    image = photo((20, 28))
+    found = explain.integrated_gradients(clf, image, 1, **options)
+    assert found.values == pytest.approx(weights[..., 1] * image, abs=1e-3)
+
+
+def test_the_path_does_not_depend_on_the_memory(monkeypatch):
+    options = {"target": 2, "steps": 40, "tolerance": None}
+    before = explain.integrated_gradients(toy(), photo((12, 14)), **options)
+    monkeypatch.setattr(engine, "MEMORY", 1)
+    after = explain.integrated_gradients(toy(), photo((12, 14)), **options)
+    assert after.values == pytest.approx(before.values, abs=1e-4)
 
 
 def test_the_mean_of_integrated_gradients_is_expected_gradients():
@@ -874,6 +936,7 @@ def test_the_mean_of_integrated_gradients_is_expected_gradients():
         ({"baseline": np.zeros((3, 3, 3), np.uint8)}, r"wanted uint8 of shape \(12"),
         ({"baseline": np.zeros((12, 14, 3))}, "is float64"),
         ({"steps": 0}, "from 1 up"),
+        ({"tolerance": 0}, "above 0, or None"),
     ],
 )
 def test_bad_baselines_get_a_sentence(options, said):

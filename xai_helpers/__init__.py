@@ -25,6 +25,7 @@ _HOME = {  # public name → the module that defines it
     "keras": "_tensorflow",
     "tf": "_tensorflow",
     "Attribution": "explain",
+    "cli": "",
     "explain": "",
     "images": "",
     "metrics": "",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import os
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from PIL import Image
 from . import weights
 from ._tensorflow import keras, tf
 from .images import data_folder, load_image
+from .weights import saved_model
 
 
 class Prediction(NamedTuple):
@@ -403,14 +405,16 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
 _SCALE = {
     "vgg16": keras.applications.vgg16.preprocess_input,  # BGR minus the ImageNet mean
     "xception": keras.applications.xception.preprocess_input,  # −1 to 1
+    "none": tf.identity,  # 0 to 255: the model rescales by itself
+    "unit": lambda pixels: pixels / 255,  # 0 to 1
 }
 
 
 def load_classifier(
-    model: str | keras.Model = "xception",
+    model: str | os.PathLike | keras.Model = "xception",
     *,
     weights: str | None = None,
-    preprocess: Callable | None = None,
+    preprocess: Callable | str | None = None,
     labels: Sequence | None = None,
     input_size: tuple[int, int] | None = None,
     fit: str = "crop",
@@ -420,15 +424,17 @@ def load_classifier(
 
     Parameters
     ----------
-    model : "vgg16", "xception" or a keras.Model
+    model : "vgg16", "xception", a keras.Model, or the path of a ``.keras`` file
         A model of one's own takes (N, height, width, 3) and gives (N, classes),
-        softmax or sigmoid at the end or not; it may hold nested models.
+        softmax or sigmoid at the end or not; it may hold nested models. A file is
+        loaded safely: one that holds code (a Lambda layer) is refused.
     weights : "imagenet", "portable" or None
         For the two named networks. None: as ``XAI_WEIGHTS`` says, else ``imagenet`` if
         Keras has downloaded it before, else ``portable``.
-    preprocess : callable, for a model of one's own
-        Tensor (N, height, width, 3), float32 RGB 0–255 → what the model was trained on.
-        None if the model does its own rescaling.
+    preprocess : callable or name, for a model of one's own
+        Tensor (N, height, width, 3), float32 RGB 0–255 → what the model was trained on;
+        or "xception" (−1 to 1), "vgg16" (BGR minus the ImageNet mean), "unit" (0 to 1).
+        None or "none" if the model does its own rescaling.
     labels : sequence of str, for a model of one's own
         One for each output; or pairs (WordNet id, label).
     input_size : (height, width), for a model of one's own with a flexible input
@@ -442,8 +448,19 @@ def load_classifier(
     ValueError
         For an unknown network or kind of weights, or a model that cannot be used.
     WeightsError
-        If the weights are not to be had; the message names the way out.
+        If the weights are not to be had, or a file is refused; the message names the
+        way out.
     """
+    if isinstance(model, os.PathLike) or (isinstance(model, str) and "." in model):
+        model = saved_model(model)
+    if isinstance(preprocess, str):
+        if preprocess not in _SCALE:
+            names = ", ".join(_SCALE)
+            raise ValueError(
+                f"preprocess is {names} or a function, not {preprocess!r}."
+            )
+        if not isinstance(model, str):
+            preprocess = _SCALE[preprocess]
     if isinstance(model, str):
         if not (preprocess is None and labels is None and input_size is None):
             raise ValueError(
@@ -455,7 +472,7 @@ def load_classifier(
         classifier = _wrap(model, preprocess, labels, input_size, fit)
     else:
         raise ValueError(
-            "model is 'vgg16', 'xception' or a keras.Model, not "
+            "model is 'vgg16', 'xception', a keras.Model or a .keras file, not "
             f"{type(model).__name__}."
         )
     if verbose:

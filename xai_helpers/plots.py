@@ -14,6 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from .images import load_image
+
 DPI = 90
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # safe for the colour-blind
 POSITIVE = "viridis"  # 0 and more: perceptually uniform
@@ -200,13 +202,48 @@ def blend(attribution, opacity: float = 0.6, limit: float | None = None) -> np.n
     limit : float or None
         The value at which the colours end; None: the map's own ``plots.limit``.
     """
+    return _mix(attribution.image, attribution.heatmap(), attribution, opacity, limit)
+
+
+def on_photo(attribution, photo, opacity: float = 0.6) -> np.ndarray:
+    """The map over the caller's whole photo, uint8, of the photo's own size.
+
+    What the network did not see (outside the cut) is left in grey, without colours.
+
+    Parameters
+    ----------
+    attribution : Attribution
+    photo : as ``load_image`` takes it
+        The photo that the attribution was made of.
+    opacity : float, 0 to 1
+
+    Raises
+    ------
+    ValueError
+        For a photo of another size.
+    """
+    photo = load_image(photo)
+    if photo.shape[:2] != tuple(attribution.photo_size):
+        raise ValueError(
+            f"The map was made of a photo of {attribution.photo_size} pixels, height "
+            f"and width; this one has {photo.shape[:2]}."
+        )
+    whole = _mix(photo, attribution.on_photo(), attribution, opacity, None)
+    outside = np.ones(photo.shape[:2], bool)
+    top, left, height, width = attribution.cut
+    outside[top : top + height, left : left + width] = False
+    if opacity:
+        whole[outside] = photo[outside].mean(axis=1, keepdims=True).round()
+    return whole
+
+
+def _mix(photo, heat, attribution, opacity: float, limit: float | None) -> np.ndarray:
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is 0 to 1, not {opacity!r}.")
     style = _colours(attribution, limit or globals()["limit"]([attribution]))
     scale = matplotlib.colors.Normalize(style["vmin"], style["vmax"], clip=True)
-    colours = matplotlib.colormaps[style["cmap"]](scale(attribution.heatmap()))
-    colours = 255 * colours[..., :3]
-    photo = attribution.image.astype("float32")
+    colours = 255 * matplotlib.colormaps[style["cmap"]](scale(heat))[..., :3]
+    photo = photo.astype("float32")
     if opacity:
         photo = np.repeat(photo.mean(axis=2, keepdims=True), 3, axis=2)
     return np.round((1 - opacity) * photo + opacity * colours).astype("uint8")
@@ -430,6 +467,11 @@ def png(picture: np.ndarray, side: int | None = None) -> bytes:
         image = image.resize(size, Image.BILINEAR)
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def save(picture: np.ndarray, path) -> None:
+    """A uint8 picture (H, W, 3) as a file; the ending (png, jpg) decides the format."""
+    Image.fromarray(picture).save(path, quality=92, subsampling=0)
 
 
 # --- maps and filters -----------------------------------------------------------------

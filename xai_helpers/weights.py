@@ -495,6 +495,88 @@ def _published_base(name: str) -> Arrays:
 # --- command line ---------------------------------------------------------------------
 
 
+# --- a model file of one's own --------------------------------------------------------
+
+MAX_CONFIG = 50_000_000  # bytes; Xception's has 200,000
+RUNS_CODE = "Lambda __lambda__ TFSMLayer TorchModuleWrapper FlaxLayer JaxLayer".split()
+
+
+def saved_model(path):
+    """The model in a ``.keras`` file, if it is nothing but Keras's own layers.
+
+    Loading never runs code from the file: what would need it is refused before Keras
+    builds anything, and Keras loads in its safe mode.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    keras.Model
+
+    Raises
+    ------
+    WeightsError
+        For a file that is damaged, holds a layer with code of its own, or is of
+        another format; the message says what to do.
+    FileNotFoundError
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path} (looked from {Path.cwd()}).")
+    if path.suffix != ".keras":
+        raise WeightsError(
+            f"{path.name} is not a .keras file. Other formats can run code when they "
+            "are loaded; where you trust it, load it yourself, save it with "
+            "model.save('name.keras') and give that."
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo("config.json").file_size > MAX_CONFIG:
+                raise WeightsError(f"{path.name} has a description that is too long.")
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
+        raise WeightsError(f"{path.name} is damaged or no Keras model.") from error
+    for part in _parts(config):
+        kind, module = part["class_name"], part.get("module") or "keras"
+        if kind in RUNS_CODE:
+            raise WeightsError(
+                f"{path.name} holds a {kind.strip('_')}, which is code that runs when "
+                "the model is loaded or used; it is refused. Ask its author for a "
+                "model of ordinary layers (Rescaling in place of Lambda, for example)."
+            )
+        if part.get("registered_name") or str(module).split(".")[0] != "keras":
+            raise WeightsError(
+                f"{path.name} holds a {kind!r} that is not part of Keras; its code is "
+                "not in the file. Load it where that code is, and give the keras.Model."
+            )
+    from ._tensorflow import keras
+
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # whatever Keras finds wrong with a stranger's file
+        reason = str(error).strip().splitlines()[0][:200]
+        raise WeightsError(f"Keras cannot load {path.name}: {reason}") from error
+
+
+def _parts(config) -> list[dict]:
+    """Everything in a model's description that says of which class it is."""
+    found, waiting = [], [config]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if isinstance(item.get("class_name"), str):
+                found.append(item)
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return found
+
+
+# --- what is present ------------------------------------------------------------------
+
+
 def _state(name: str, kind: str) -> tuple[str, Path, str]:
     """(state, path, hash) for the table: the hash is computed, not remembered."""
     if kind == "imagenet":

@@ -25,7 +25,21 @@ from .path import integrated_gradients
 from .saliency import gradients, smoothgrad
 from .shapley import shap_gradients
 
+TECHNIQUES = {
+    function.__name__: function
+    for function in (
+        activations,
+        occlusion,
+        gradients,
+        smoothgrad,
+        integrated_gradients,
+        shap_gradients,
+        grad_cam,
+    )
+}
+
 __all__ = [
+    "TECHNIQUES",
     "Attribution",
     "Cancelled",
     "activations",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -135,22 +136,39 @@ def _someone_watches() -> bool:
     )
 
 
+@contextmanager
+def reporting(
+    total: int, what: str, progress: Callable | bool | None = None, *, short=False
+) -> Iterator[Callable]:
+    """A function to be told how much more is done; it shows that, and may stop it.
+
+    ``progress`` is None for a bar (where someone watches, if the work is not
+    ``short``), False for none, or a function (done, total), which may raise
+    ``Cancelled`` to stop.
+    """
+    hidden = progress is not None or short or not _someone_watches()
+    with tqdm(total=total, desc=what, leave=False, disable=hidden) as bar:
+        done = 0
+
+        def tell(more: int) -> None:
+            nonlocal done
+            done += more
+            bar.update(more)
+            if callable(progress):
+                progress(done, total)
+
+        yield tell
+
+
 def batches(
     total: int, size: int, what: str, progress: Callable | bool | None = None
 ) -> Iterator[slice]:
-    """Slices that cover ``range(total)``, ``size`` at a time, with progress shown.
-
-    ``progress`` is None for a bar (where someone watches), False for none, or a
-    function (done, total), which may raise ``Cancelled`` to stop.
-    """
-    hidden = progress is not None or total <= size or not _someone_watches()
-    with tqdm(total=total, desc=what, leave=False, disable=hidden) as bar:
+    """Slices that cover ``range(total)``, ``size`` at a time, with progress shown."""
+    with reporting(total, what, progress, short=total <= size) as tell:
         for start in range(0, total, size):
             stop = min(start + size, total)
             yield slice(start, stop)
-            bar.update(stop - start)
-            if callable(progress):
-                progress(stop, total)
+            tell(stop - start)
 
 
 def as_sequence(items) -> tuple[Sequence, bool]:
