@@ -7,15 +7,18 @@ INSTALLED = .venv/.installed
 NBVAL ?= --nbval
 # For example --no-browser, or --allow-root in a container.
 LAB_OPTIONS ?=
+# The same, and --port=8867, for the app.
+APP_OPTIONS ?=
 # The committed outputs belong to the portable weights; XAI_WEIGHTS=imagenet tests others.
 KIND = $(or $(XAI_WEIGHTS),portable)
 NBVAL_OPTIONS = --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help install weights lab run test check render bench heads lock gpu clean
+.PHONY: help install weights lab app tables run test check render bench heads lock gpu clean
 
 help:
 	@echo "make lab      set up, prepare the weights, open JupyterLab on the first notebook"
+	@echo "make app      set up, open the control panel as a page of its own, no notebook"
 	@echo "make run      set up, execute every notebook, write the pages to build/html/"
 	@echo "make test     set up, run every test, the notebooks under nbval included"
 	@echo "make check    the fast part of the tests: lint and package tests"
@@ -23,6 +26,7 @@ help:
 	@echo "make bench    how fast a step of each slider answers on this machine"
 	@echo "make weights  fetch the portable weights and show which are present"
 	@echo "make gpu      swap the CPU build of TensorFlow for the CUDA one (gigabytes)"
+	@echo "make tables   measure the techniques for notebooks 08 and 10 again (over an hour)"
 	@echo "make heads    fit the portable heads again (hours; see CONTRIBUTING.md)"
 	@echo "make lock     pin the newest allowed versions in requirements.lock (needs uv)"
 	@echo "make clean    remove the environment and what was built, not the weights"
@@ -46,6 +50,14 @@ weights: install
 lab: install
 	@if [ "$$XAI_WEIGHTS" = imagenet ]; then $(BIN)/python -m xai_helpers.weights fetch --kind imagenet; else $(BIN)/python -m xai_helpers.weights fetch; fi
 	@$(BIN)/jupyter lab $(LAB_OPTIONS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+
+app: install
+	@$(BIN)/python -m xai_helpers.weights fetch
+	@$(BIN)/voila app/panel.ipynb $(APP_OPTIONS)
+
+tables: install
+	@$(BIN)/python -m xai_helpers.weights fetch
+	@$(BIN)/python tools/make_tables.py
 
 run: install
 	@$(BIN)/python -m xai_helpers.weights fetch

@@ -1,5 +1,6 @@
 """Every control moved through its whole range; what is shown is what was computed."""
 
+import datetime
 import html
 import io
 import threading
@@ -19,6 +20,10 @@ EXPLORERS = {
     ),
     "occlusion": widgets.explore_occlusion,
     "smoothgrad": widgets.explore_smoothgrad,
+    "path": widgets.explore_path,
+    "all": lambda *a, **k: widgets.explore_all(
+        *a, **k, background=np.zeros((2, 32, 32, 3), np.uint8)
+    ),
     "shap": lambda *a, **k: widgets.explore_shap(
         *a, **k, background=np.zeros((2, 32, 32, 3), np.uint8)
     ),
@@ -72,7 +77,8 @@ def positions(control):
     return [low, low + step, (low + high) // 2 or step, high]
 
 
-CONTROLS = "photo network target opacity layer patch stride fill noise samples"
+CONTROLS = """photo network target opacity layer patch stride fill noise samples
+baseline steps method score"""
 
 
 def test_every_control_through_its_whole_range(explorer):
@@ -220,7 +226,7 @@ def test_a_control_moved_meanwhile_wins(gated):
     assert explorer.attribution.parameters["patch"] == (patch, patch)
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
+@pytest.mark.parametrize("name", sorted(set(EXPLORERS) - {"all"}))
 def test_a_start_is_shown_without_computing(name, networks, photos, monkeypatch):
     clf, photo = networks[0], photos["tall"]
     others = np.zeros((2, 32, 32, 3), np.uint8)
@@ -229,6 +235,7 @@ def test_a_start_is_shown_without_computing(name, networks, photos, monkeypatch)
         "activations": lambda: explain.activations(clf, photo, "pool"),
         "occlusion": lambda: explain.occlusion(clf, photo, "ox", patch=9, stride=5),
         "smoothgrad": lambda: explain.smoothgrad(clf, photo, "ox", samples=3),
+        "path": lambda: explain.integrated_gradients(clf, photo, "ox", steps=20),
         "shap": lambda: explain.shap_gradients(clf, photo, others, "ox", layer="one"),
     }[name]()
     for technique in ("occlusion", "smoothgrad", "shap_gradients"):
@@ -393,3 +400,95 @@ def test_pictures_of_wide_networks_are_wide(photos):
         explorer = widgets.explore_layers(clf, photos, technique=technique)
         height, width, _ = shown(explorer).shape
         assert width == pytest.approx(3 * height, abs=6)
+
+
+# --- a photo of one's own -------------------------------------------------------------
+
+
+def uploaded(name, content):
+    """What the browser sends."""
+    now = datetime.datetime(2026, 1, 1)
+    about = {"name": name, "type": "image/png", "size": len(content)}
+    return ({**about, "content": memoryview(content), "last_modified": now},)
+
+
+def test_an_uploaded_photo_is_explained_under_its_name(explorer, noise):
+    photo = noise(33, 52, 9)
+    name = "<b>my</b> photo.png"
+    explorer.upload.value = uploaded(name, plots.png(photo))
+    explorer.wait()
+    assert explorer.photo.value == name
+    square = explorer.network.value.cut(photo)[0]
+    assert np.array_equal(explorer.attribution.image, square)
+    assert "<b>" not in explorer.says.value
+    explorer.photo.value = "tall"
+    explorer.wait()
+    other = noise(33, 52, 10)  # another photo of that name takes its place
+    explorer.upload.value = uploaded(name, plots.png(other))
+    explorer.wait()
+    square = explorer.network.value.cut(other)[0]
+    assert np.array_equal(explorer.attribution.image, square)
+
+
+def test_an_upload_that_is_no_picture_gets_a_sentence(explorer):
+    before = explorer.photo.value
+    explorer.upload.value = uploaded("notes.txt", b"not a picture")
+    explorer.wait()
+    assert "notes.txt is not a picture" in explorer.says.value
+    assert explorer.photo.value == before
+
+
+# --- the panel ------------------------------------------------------------------------
+
+
+def test_the_panel_gives_what_the_functions_give(networks, photos):
+    """Every technique, at the last of its layers, for both scores."""
+    others = np.zeros((2, 32, 32, 3), np.uint8)
+    panel = widgets.explore_all(networks, photos, background=others)
+    for name, function in explain.TECHNIQUES.items():
+        panel.method.value = name
+        panel.layer.value = panel.layer.options[-1][1]
+        for score in ("logit", "probability"):
+            panel.score.value = score
+            panel.wait()
+            options = dict(widgets.QUICK.get(name, {}))
+            if name != "activations":
+                options |= {"target": panel.target.value, "score": score}
+            if name in panel.AT_LAYERS:
+                options["layer"] = panel.layer.value
+            if name == "occlusion":
+                options["patch"] = round(0.2 * 32)
+            if name == "shap_gradients":
+                options["background"] = others
+            alone = function(networks[0], photos["wide"], **options)
+            assert panel.attribution.technique == alone.technique
+            assert panel.attribution.values == pytest.approx(alone.values, abs=1e-6)
+            assert panel.layer.disabled == (name not in panel.AT_LAYERS)
+
+
+def test_the_panel_through_every_option(networks, photos):
+    """Photo × network × technique × layer × score, and each class once."""
+    others = np.zeros((2, 32, 32, 3), np.uint8)
+    panel = widgets.explore_all(networks, photos, background=others)
+    seen = set()
+    for photo in photos:
+        for network in networks:
+            panel.photo.value, panel.network.value = photo, network
+            for name in explain.TECHNIQUES:
+                panel.method.value = name
+                for _, layer in panel.layer.options:
+                    panel.layer.value = layer
+                    panel.wait()
+                    assert panel.attribution is not None, panel.says.value
+                    found = panel.attribution
+                    shape = np.asarray(networks[0].cut(photos[photo])[0])
+                    assert np.array_equal(found.image, shape)
+                    assert found.model == network.name
+                    if layer not in ("all", "pixels"):
+                        assert found.layer == layer
+                    seen.add((photo, network.name, found.technique, found.layer))
+    assert len(seen) == 2 * 2 * (4 + 3 + 3 + 4)
+    for _, target in panel.target.options:
+        panel.target.value = target
+        panel.wait()
+        assert panel.attribution.target == target

@@ -700,3 +700,94 @@ def bars(
     ax.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=11, parse_math=False)
     return Picture(figure, f"{title}: {', '.join(values)}.")
+
+
+# --- curves and spreads ---------------------------------------------------------------
+
+
+def lines(
+    curves: dict[str, tuple[Sequence[float], Sequence[float]]],
+    axes: tuple[str, str],
+    *,
+    bands: dict[str, Sequence[float]] | None = None,
+    level: tuple[str, float] | None = None,
+    log: str = "",
+    title: str = "",
+) -> Picture:
+    """Curves on one pair of axes, told apart by colour and by dash.
+
+    Parameters
+    ----------
+    curves : dict of name to (x, y)
+    axes : what x and y are
+    bands : dict of name to half widths
+        Drawn as error bars around the curve of that name.
+    level : (name, y)
+        A horizontal line: the value to be reached.
+    log : "", "x", "y" or "xy"
+    """
+    figure = _figure(7.4, 3.6)
+    ax = figure.subplots()
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(curves)))
+    said = []
+    for k, (name, (x, y)) in enumerate(curves.items()):
+        style = {"color": colours[k], "ls": ("-", "--", ":", "-.")[k % 4]}
+        style["marker"] = "o" if len(x) < 16 else ""
+        if bands and name in bands:
+            ax.errorbar(x, y, bands[name], capsize=3, label=name, **style)
+        else:
+            ax.plot(x, y, label=name, **style)
+        said.append(f"{name} from {_short(y[0])} to {_short(y[-1])}")
+    if level:
+        ax.axhline(level[1], color=ORANGE, lw=1, label=level[0])
+        said.append(f"{level[0]} {_short(level[1])}")
+    ax.set(
+        xlabel=axes[0],
+        ylabel=axes[1],
+        xscale="log" if "x" in log else "linear",
+        yscale="log" if "y" in log else "linear",
+    )
+    ax.legend(fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    return Picture(figure, f"{title}: {'; '.join(said)}.")
+
+
+def dots(
+    groups: dict[str, dict[str, Sequence[float]]],
+    *,
+    level: tuple[str, float] | None = None,
+    unit: str = "",
+    title: str = "",
+) -> Picture:
+    """Every value as a dot, the mean as a bar: one row a name, one panel a group.
+
+    Parameters
+    ----------
+    groups : dict of panel to dict of row to values
+        All panels have the same rows.
+    level : (name, value)
+        A vertical line: what chance would give.
+    """
+    names = list(next(iter(groups.values())))
+    figure = _figure(9.2, 0.3 * len(names) + 1.3)
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    said = []
+    for ax, (group, rows) in zip(panels, groups.items(), strict=True):
+        for place, name in enumerate(names):
+            values = np.asarray(rows[name], float)
+            shifted = place + np.linspace(-0.2, 0.2, len(values))
+            ax.plot(values, shifted, "o", color=BLUE, ms=3, alpha=0.5)
+            ax.plot(
+                [values.mean()] * 2, [place - 0.35, place + 0.35], color=ORANGE, lw=3
+            )
+            said.append(f"{group}, {name} {values.mean():.2f}")
+        if level:
+            ax.axvline(level[1], color=GREY, lw=1, ls=":")
+        ax.set_title(group, fontsize=9, parse_math=False)
+        ax.set_xlabel(f"{unit}; dotted: {level[0]}" if level else unit, fontsize=8)
+        ax.spines[["top", "right"]].set_visible(False)
+    panels[0].set_yticks(range(len(names)), names, fontsize=8)
+    panels[0].invert_yaxis()
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    return Picture(figure, f"{title}. Means: {'; '.join(said)}.")

@@ -3,7 +3,9 @@
     explore_layers(clf)        Grad-CAM, or activations, at every layer
     explore_occlusion(clf)     size and stride of the patch
     explore_smoothgrad(clf)    noise and samples
+    explore_path(clf)          baseline and steps of integrated gradients
     explore_shap(clf)          layer and samples
+    explore_all([clf, other])  every technique, every control, one panel
 
 Each returns an ``Explorer`` that shows itself in a notebook. What was computed once is
 kept; what takes long runs beside, shows how far it is, and can be cancelled.
@@ -22,8 +24,9 @@ import ipywidgets as ipw
 import numpy as np
 
 from . import explain, plots
+from .explain.engine import SCORES
 from .images import background as other_photos
-from .images import sample_images
+from .images import load_image, sample_images
 from .models import Classifier
 
 SIDE = 448  # of the picture, in pixels of the screen
@@ -44,7 +47,8 @@ class Explorer(ipw.VBox):
     """Photo, network, class and what a technique adds; its map, and the map in words.
 
     The controls are attributes, so that a test or a notebook can set them: ``photo``,
-    ``network``, ``target``, ``search``, ``opacity``, and those of the technique. The
+    ``network``, ``target``, ``search``, ``opacity``, ``upload``, and those of the
+    technique. The
     picture is ``image`` (an ``ipywidgets.Image``), the words are ``says.value``;
     ``attribution`` is what is shown. Errors appear in ``says`` as a sentence.
     """
@@ -94,6 +98,11 @@ class Explorer(ipw.VBox):
         self.opacity = ipw.FloatSlider(
             0.6, min=0, max=1, step=0.05, description="opacity", **WIDE
         )
+        self.upload = ipw.FileUpload(
+            accept="image/*",
+            description="a photo of your own",
+            layout={"width": "200px"},
+        )
         self.image = ipw.Image(
             value=plots.png(BLANK), format="png", layout={"max_width": f"{SIDE}px"}
         )
@@ -108,7 +117,8 @@ class Explorer(ipw.VBox):
         if len(self.networks) == 1:
             self.network.layout.display = "none"
         running = ipw.HBox([self.progress, self.cancel])
-        column = [self.photo, self.network, *self.choosers(), *own, self.opacity]
+        column = [self.photo, self.upload, self.network, *self.choosers(), *own]
+        column += [self.opacity]
         column = ipw.VBox([*column, running, self.says])
         super().__init__([ipw.HBox([column, self.image])])
         if start is None:
@@ -122,6 +132,7 @@ class Explorer(ipw.VBox):
             control.observe(self._update, "value")
         self.search.observe(self._searched, "value")
         self.opacity.observe(self._draw, "value")
+        self.upload.observe(self._uploaded, "value")
 
     def __repr__(self) -> str:
         return (
@@ -246,6 +257,24 @@ class Explorer(ipw.VBox):
             self._fail(error)
         else:
             self._update()
+
+    def _uploaded(self, change) -> None:
+        """The picture becomes one of the photos, under its file's name."""
+        for file in change["new"]:
+            try:
+                photo = load_image(bytes(file["content"]))
+            except ValueError as error:
+                self._say(str(error).replace("the bytes given", file["name"]))
+                return
+            self.photos[file["name"]] = photo
+            self._tops = {k: v for k, v in self._tops.items() if k[0] != file["name"]}
+            for job in [job for job in self.results if job.photo == file["name"]]:
+                del self.results[job]
+            with self._silently():
+                self.photo.options = list(self.photos)
+            if self.photo.value == file["name"]:
+                self._photo_changed()
+            self.photo.value = file["name"]
 
     def _searched(self, change) -> None:
         wanted = change["new"].strip()
@@ -511,6 +540,40 @@ class SmoothGradExplorer(Explorer):
         )
 
 
+class PathExplorer(Explorer):
+    technique = makes = "integrated gradients"
+    slow = True
+
+    def controls(self):
+        self.opacity.value = 1
+        names = explain.path.BASELINES
+        self.baseline = ipw.Dropdown(options=names, description="baseline", **WIDE)
+        self.steps = _slider("steps", 32, 16, 256, 16)
+        return [self.baseline, self.steps]
+
+    def begin(self, start):
+        if start.parameters["baseline"] not in explain.path.BASELINES:
+            raise ValueError("start has a baseline of its own; the slider has none.")
+        self.baseline.value = start.parameters["baseline"]
+        _set(self.steps, start.parameters["steps"])
+
+    def own(self):
+        return self.baseline.value, self.steps.value
+
+    def work(self, job, progress):
+        baseline, steps = job.own
+        network, photo = self.networks[job.network], self.photos[job.photo]
+        options = {"baseline": baseline, "steps": steps, "seed": self.seed}
+        return explain.integrated_gradients(
+            network, photo, job.target, **options, progress=progress
+        )
+
+    def words(self):
+        return (
+            f"{super().words()} Its sum misses by {self.attribution.checks['gap']:.1%}."
+        )
+
+
 class ShapExplorer(GradCamExplorer):
     technique, makes, slow = "expected gradients", "expected gradients", True
 
@@ -543,10 +606,7 @@ class ShapExplorer(GradCamExplorer):
     def work(self, job, progress):
         layer, samples = job.own
         network, photo = self.networks[job.network], self.photos[job.photo]
-        others = self.background
-        if others is None:
-            same = [n for n, p in sample_images().items() if np.array_equal(p, photo)]
-            others = other_photos(20, network.input_size, exclude=same)
+        others = _others(network, photo, self.background)
         options = {"layer": None if layer == "pixels" else layer, "samples": samples}
         return explain.shap_gradients(
             network, photo, others, job.target, **options, seed=self.seed,
@@ -555,6 +615,89 @@ class ShapExplorer(GradCamExplorer):
 
     def shown(self, result):
         return result
+
+
+QUICK = {  # what a person will wait for; the functions' defaults are finer
+    "occlusion": {"patch": 0.2},  # of the shorter side
+    "smoothgrad": {"samples": 10},
+    "integrated_gradients": {"steps": 32},
+    "shap_gradients": {"samples": 12},
+}
+
+
+class Panel(GradCamExplorer):
+    """All techniques under one roof, each with settings that answer in seconds."""
+
+    technique, makes, slow = "All techniques", "", True
+    AT_LAYERS = ("grad_cam", "activations", "shap_gradients")
+
+    def __init__(self, classifiers, photos=None, start=None, background=None):
+        self.background = background
+        super().__init__(classifiers, photos, start)
+
+    def controls(self):
+        self.method = ipw.Dropdown(
+            options=[(name.replace("_", " "), name) for name in explain.TECHNIQUES],
+            value="grad_cam",
+            description="technique",
+            **WIDE,
+        )
+        self.score = ipw.Dropdown(options=SCORES, description="score", **WIDE)
+        layer = super().controls()
+        self.method.observe(self._fill_layers, "value")
+        return [self.method, *layer, self.score]
+
+    def _fill_layers(self, change=None):
+        super()._fill_layers()
+        self.layer.disabled = self.method.value not in self.AT_LAYERS
+        self.score.disabled = self.method.value == "activations"
+
+    def choices(self):
+        if self.method.value == "shap_gradients":
+            return ShapExplorer.choices(self)
+        if self.method.value in self.AT_LAYERS:
+            return super().choices()
+        return [("the whole network", "all")]
+
+    def first_layer(self):
+        if self.method.value == "shap_gradients":
+            return ShapExplorer.first_layer(self)
+        return super().first_layer() if self.method.value in self.AT_LAYERS else "all"
+
+    def own(self):
+        layer = self.layer.value if self.method.value in self.AT_LAYERS else None
+        return self.method.value, layer, self.score.value
+
+    def work(self, job, progress):
+        method, layer, score = job.own
+        network, photo = self.networks[job.network], self.photos[job.photo]
+        options = dict(QUICK.get(method, {}))
+        if method in self.AT_LAYERS:
+            options["layer"] = None if layer == "pixels" else layer
+        if method == "activations":
+            return explain.activations(network, photo, **options)
+        options |= {"target": job.target, "score": score}
+        if method == "occlusion":
+            options["patch"] = max(1, round(options["patch"] * min(network.input_size)))
+        if method == "shap_gradients":
+            options["background"] = _others(network, photo, self.background)
+        if method not in ("gradients", "grad_cam"):
+            options["progress"] = progress
+        return explain.TECHNIQUES[method](network, photo, **options)
+
+    def shown(self, result):
+        return result
+
+    def cells(self) -> str:
+        return super().cells() if self.method.value in self.AT_LAYERS else ""
+
+
+def _others(network, photo, given) -> np.ndarray:
+    """The background given, or crops of the course's other photos."""
+    if given is not None:
+        return given
+    same = [name for name, p in sample_images().items() if np.array_equal(p, photo)]
+    return other_photos(20, network.input_size, exclude=same)
 
 
 # --- for notebooks --------------------------------------------------------------------
@@ -604,6 +747,24 @@ def explore_smoothgrad(classifiers, photos=None, *, start=None) -> Explorer:
     ``start``, a ``smoothgrad`` made before, is shown at once.
     """
     return SmoothGradExplorer(classifiers, photos, start)
+
+
+def explore_path(classifiers, photos=None, *, start=None) -> Explorer:
+    """Baseline and steps of integrated gradients. Arguments as in ``explore_layers``.
+
+    ``start``, an ``integrated_gradients`` made before, is shown at once.
+    """
+    return PathExplorer(classifiers, photos, start)
+
+
+def explore_all(classifiers, photos=None, *, background=None) -> Explorer:
+    """Photo, network, class, technique, layer and score in one panel.
+
+    Arguments as in ``explore_layers``; ``background`` as in ``explore_shap``. The
+    slower techniques use few samples (``QUICK``), so that each answers in
+    seconds.
+    """
+    return Panel(classifiers, photos, background=background)
 
 
 def explore_shap(classifiers, photos=None, *, background=None, start=None) -> Explorer:
