@@ -184,9 +184,18 @@ def refused(path, said):
         load_classifier(path)
 
 
-def test_a_saved_model_answers_as_before(folder, tmp_path):
+def nested():
+    """A functional model and a Sequential one, each inside the next."""
+    pixels = keras.Input((24, 24, 3), name="inner_pixels")
+    inner = keras.Model(pixels, layers.Conv2D(3, 1, name="in")(pixels), name="inner")
+    return keras.Sequential([keras.Input((24, 24, 3)), inner], name="middle")
+
+
+@pytest.mark.parametrize("extra", ["augmented", "nested"])
+def test_a_saved_model_answers_as_before(folder, tmp_path, extra):
     keras.utils.set_random_seed(3)
-    model = small(layers.RandomFlip(), layers.RandomRotation(0.1))
+    augmentation = [layers.RandomFlip(), layers.RandomRotation(0.1)]
+    model = small(*(augmentation if extra == "augmented" else [nested()]))
     model.compile("adam", "categorical_crossentropy")
     model.save(tmp_path / "own.keras")
     image = load_image(folder / "photo.png")

@@ -376,6 +376,37 @@ def grid(
     return Picture(figure, text, photographic=True)
 
 
+def techniques(
+    networks: dict[str, dict[str, object]], *, opacity: float = 0.6, title: str = ""
+) -> Picture:
+    """One photo: a row of maps for each network, a column for each technique.
+
+    Each map has its own scale, whose end stands above it.
+
+    Parameters
+    ----------
+    networks : dict of network to dict of technique to Attribution
+        All rows have the same techniques; the photo stands on the left.
+    """
+    columns = 1 + max(len(row) for row in networks.values())
+    size = 11.2 / columns
+    figure = _figure(11.2, (size + 0.45) * len(networks) + 0.4)
+    axes = figure.subplots(len(networks), columns, squeeze=False)
+    said = []
+    for panels, (network, row) in zip(axes, networks.items(), strict=True):
+        panels[0].imshow(next(iter(row.values())).image)
+        _bare(panels[0], network)
+        for ax, (name, one) in zip(panels[1:], row.items(), strict=True):
+            top = limit([one])
+            _over(ax, one, top, opacity, f"{name}\n{_reach(one, top)}")
+            ax.title.set_fontsize(8)
+            said.append(one.text)
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    return Picture(
+        figure, f"{title}. " * bool(title) + " ".join(said), photographic=True
+    )
+
+
 def layer_strip(
     attributions: Sequence, *, columns: int = 7, opacity: float = 0.6, title: str = ""
 ) -> Picture:

@@ -546,7 +546,8 @@ def saved_model(path):
                 "the model is loaded or used; it is refused. Ask its author for a "
                 "model of ordinary layers (Rescaling in place of Lambda, for example)."
             )
-        if part.get("registered_name") or str(module).split(".")[0] != "keras":
+        registered = ">" in str(part.get("registered_name"))  # "package>Name"
+        if registered or str(module).split(".")[0] != "keras":
             raise WeightsError(
                 f"{path.name} holds a {kind!r} that is not part of Keras; its code is "
                 "not in the file. Load it where that code is, and give the keras.Model."
