@@ -130,6 +130,9 @@ def test_the_list_of_techniques_is_the_packages():
         (["explain", "PHOTO", "--preprocess", "best"], "preprocess is vgg16"),
         (["explain", "FOLDER"], "is a folder"),
         (["predict", "PHOTO", "-k", "0"], "k is 1 to 3"),
+        (["explain", "PHOTO", "--opacity", "2"], "--opacity is 0 to 1"),
+        (["explain", "PHOTO", "--target", "²"], "No class '²'"),
+        (["layers", "--weights", "imagenet"], "yours has its own"),
         (["predict", "MODEL"], "not a picture"),
     ],
 )
@@ -151,6 +154,7 @@ def test_errors_are_one_line_on_stderr(xai, folder, arguments, said):
         ["explain"],
         ["explain", "a.png", "--technique", "magic"],
         ["explain", "a.png", "--out", "map.gif"],
+        ["explain", "a.png", "--figure", "map.npy"],
         ["paint", "a.png"],
     ],
 )
@@ -204,6 +208,16 @@ def test_a_saved_model_answers_as_before(folder, tmp_path, extra):
     assert after == pytest.approx(before, abs=1e-6)
 
 
+@pytest.mark.parametrize("loss", ["function", "own"])
+def test_how_a_model_was_trained_does_not_matter(tmp_path, loss):
+    """The loss is not loaded, so it need not be part of Keras."""
+    known = keras.losses.categorical_crossentropy
+    model = small()
+    model.compile("adam", known if loss == "function" else lambda t, p: known(t, p))
+    model.save(tmp_path / "own.keras")
+    assert load_classifier(tmp_path / "own.keras", verbose=False).classes
+
+
 def test_a_file_with_a_lambda_layer_is_refused(tmp_path):
     small(layers.Lambda(lambda x: 2 * x)).save(tmp_path / "own.keras")
     refused(tmp_path / "own.keras", "holds a Lambda, which is code")
@@ -236,8 +250,13 @@ def changed(source, target, name, content):
             new.writestr(item, content if item == name else old.read(item))
 
 
-def test_a_description_that_names_other_modules_is_refused(folder, tmp_path):
+def test_a_description_that_names_other_modules_is_refused(
+    folder, tmp_path, monkeypatch
+):
     """Nothing of what it names is imported."""
+    evil = "import pathlib\npathlib.Path(__file__).with_suffix('.ran').touch()\n"
+    (tmp_path / "keras_evil.py").write_text(evil)
+    monkeypatch.syspath_prepend(tmp_path)
     with zipfile.ZipFile(folder / "small.keras") as archive:
         config = archive.read("config.json").decode()
     assert json.loads(config)["module"] == "keras"
@@ -245,6 +264,10 @@ def test_a_description_that_names_other_modules_is_refused(folder, tmp_path):
         other = re.sub(r'"module": "keras.layers"', f'"module": "{module}"', config)
         changed(folder / "small.keras", tmp_path / "own.keras", "config.json", other)
         refused(tmp_path / "own.keras", "not part of Keras|Keras cannot load")
+    assert not (tmp_path / "keras_evil.ran").exists()
+    other = config.replace('"class_name": "Rescaling"', '"class_name": "layers.Lambda"')
+    changed(folder / "small.keras", tmp_path / "own.keras", "config.json", other)
+    refused(tmp_path / "own.keras", "holds a Lambda")
 
 
 def test_damaged_and_foreign_files_are_refused(folder, tmp_path):
@@ -254,11 +277,32 @@ def test_damaged_and_foreign_files_are_refused(folder, tmp_path):
     (tmp_path / "half.keras").write_bytes(whole[: len(whole) // 2])
     refused(tmp_path / "half.keras", "damaged")
     source = folder / "small.keras"
-    changed(source, tmp_path / "own.keras", "config.json", b"{")
-    refused(tmp_path / "own.keras", "damaged")
+    for broken in (b"{", b"[" * 200_000, b"[]"):
+        changed(source, tmp_path / "own.keras", "config.json", broken)
+        refused(tmp_path / "own.keras", "damaged")
     changed(source, tmp_path / "own.keras", "model.weights.h5", b"no weights")
     refused(tmp_path / "own.keras", "Keras cannot load")
     (tmp_path / "own.h5").write_bytes(b"")
     refused(tmp_path / "own.h5", "not a .keras file")
     with pytest.raises(FileNotFoundError, match="no file"):
         load_classifier(tmp_path / "nowhere.keras")
+
+
+def test_digits_are_a_label_if_there_is_one(folder, tmp_path, capsys):
+    (tmp_path / "digits.txt").write_text("3\n2\n1\n")
+    own = [
+        "--model",
+        str(folder / "small.keras"),
+        "--labels",
+        str(tmp_path / "digits.txt"),
+    ]
+    photo = str(folder / "photo.png")
+    for asked, label in (("2", "2"), ("0", "3")):  # there is no label 0: an index
+        assert cli.main(["explain", photo, "--target", asked, *own]) == 0
+        assert f"· {label} (logit" in capsys.readouterr().out
+
+
+def test_the_file_written_has_the_name_asked_for(xai, folder, tmp_path):
+    code, _, _ = xai("explain", folder / "photo.png", "--out", tmp_path / "M.NPY")
+    assert code == 0
+    assert np.load(tmp_path / "M.NPY", allow_pickle=False).shape == (40, 64)

@@ -227,3 +227,24 @@ def test_a_map_of_another_size_or_with_nan_gets_a_sentence(spot):
         metrics.deletion(clf, image, weights[:10])
     with pytest.raises(ValueError, match="NaN"):
         metrics.deletion(clf, image, weights * np.nan)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
+def test_a_model_of_ones_own_can_be_randomised(activation):
+    """The new network is noise, the old one is as it was."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 3)),
+            layers.Conv2D(4, 3, name="conv"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, activation=activation, name="out"),
+        ]
+    )
+    clf = load_classifier(model, preprocess="unit", verbose=False)
+    image = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    before = clf.logits(image)
+    noisy = metrics.randomised(clf, "conv")
+    assert np.array_equal(clf.logits(image), before)
+    assert not np.allclose(noisy.logits(image), before)
+    assert explain.grad_cam(noisy, image).values.shape == (10, 10)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from xai_helpers import explain, plots
+from xai_helpers.models import Cut
 
 
 def drawn(picture):
@@ -233,3 +234,63 @@ def test_a_figure_full_of_noise_can_be_shown():
     picture = plots.maps([rng.normal(size=(299, 299))] * 2, signed=True)
     assert picture.photographic
     assert Image.open(io.BytesIO(picture.jpeg())).format == "JPEG"
+
+
+def test_lines_and_dots_show_every_value_and_say_the_ends():
+    x = [1, 10, 100]
+    picture = plots.lines(
+        {"one": (x, [3, 2, 1]), "two": (x, [0, 1, 0])},
+        ("steps", "score"),
+        bands={"one": [0.1, 0.1, 0.1]},
+        level=("wanted", 1.5),
+        log="x",
+        title="Curves",
+    )
+    (ax,) = picture.figure.axes
+    assert ax.get_xscale() == "log" and ax.get_yscale() == "linear"
+    assert ax.lines[-1].get_ydata()[0] == 1.5
+    assert "one from 3 to 1; two from 0 to 0; wanted 1.5" in picture.text
+    groups = {"net": {"a": [0.2, 0.4], "b": [1.0]}, "other": {"a": [0.0], "b": [0.5]}}
+    picture = plots.dots(groups, level=("chance", 0.5), unit="share", title="Spread")
+    first = picture.figure.axes[0]
+    drawn = sorted(
+        x
+        for line in first.lines
+        if len(line.get_xdata()) == 2 and line.get_marker() == "o"
+        for x in line.get_xdata()
+    )
+    assert drawn == [0.2, 0.4]
+    assert "net, a 0.30; net, b 1.00; other, a 0.00; other, b 0.50" in picture.text
+    assert [t.get_text() for t in first.get_yticklabels()] == ["a", "b"]
+
+
+def test_techniques_have_a_row_for_each_network_and_scales_of_their_own():
+    row = {"a": attribution(STEP), "b": attribution(4 * STEP)}
+    picture = plots.techniques({"net": row, "other": row})
+    axes = picture.figure.axes
+    assert len(axes) == 6
+    assert [ax.get_title() for ax in axes[:3]] == ["net", "a\n±4", "b\n±16"]
+    for ax, one in zip(axes[1:3], row.values(), strict=True):
+        assert np.array_equal(ax.images[0].get_array(), plots.blend(one))
+
+
+def test_on_photo_colours_what_was_seen_and_nothing_else():
+    photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    one = attribution(np.abs(STEP) + 1, image=photo[:, 10:50])
+    one.cut, one.photo_size = Cut(0, 10, 40, 40), (40, 60)
+    drawn = plots.on_photo(one, photo)
+    grey = photo.mean(axis=2, keepdims=True).round()
+    for part in (slice(0, 10), slice(50, 60)):
+        assert np.abs(drawn[:, part] - grey[:, part]).max() <= 0.5
+    assert np.ptp(drawn[:, 10:50].astype(int), axis=2).min() > 0  # coloured everywhere
+    assert np.array_equal(plots.on_photo(one, photo, opacity=0), photo)
+    with pytest.raises(ValueError, match="photo of \\(40, 60\\) pixels"):
+        plots.on_photo(one, photo[:30])
+
+
+def test_a_saved_picture_is_the_picture(tmp_path):
+    photo = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    plots.save(photo, tmp_path / "a.png")
+    assert np.array_equal(np.array(Image.open(tmp_path / "a.png")), photo)
+    plots.save(photo, tmp_path / "a.jpg")
+    assert Image.open(tmp_path / "a.jpg").format == "JPEG"

@@ -209,7 +209,8 @@ def test_long_work_shows_its_progress_and_can_be_cancelled(gated):
     gate.go.set()
     explorer.wait()
     assert explorer.says.value.startswith("Cancelled")
-    assert explorer.image.value == before
+    assert explorer.image.value != before  # no map beside controls that are not its own
+    assert explorer.attribution is None
     assert explorer.cancel.layout.visibility == "hidden"
 
 
@@ -492,3 +493,59 @@ def test_the_panel_through_every_option(networks, photos):
         panel.target.value = target
         panel.wait()
         assert panel.attribution.target == target
+
+
+def test_an_old_photo_that_is_still_computed_is_not_shown_as_the_new(gated, noise):
+    """Two photos of one name, the second uploaded while the first is at work."""
+    explorer, gate = gated
+    one, two = noise(33, 52, 1), noise(33, 52, 2)
+    explorer.upload.value = uploaded("x.png", plots.png(one))
+    assert gate.reached.wait(20)
+    explorer.upload.value = uploaded("x.png", plots.png(two))
+    gate.go.set()
+    explorer.wait()
+    explorer.opacity.value = 0.3
+    square = explorer.network.value.cut(two)[0]
+    assert np.array_equal(explorer.attribution.image, square)
+
+
+def test_an_error_is_not_overwritten_by_what_was_stopped(gated):
+    explorer, gate = gated
+    explorer.patch.value += 1
+    assert gate.reached.wait(20)
+    explorer.upload.value = uploaded("notes.txt", b"not a picture")
+    gate.go.set()
+    explorer.wait()
+    assert "notes.txt is not a picture" in explorer.says.value
+
+
+def test_the_same_file_can_be_uploaded_twice(explorer, noise):
+    content = plots.png(noise(33, 52, 9))
+    for _ in range(2):
+        explorer.photo.value = "tall"
+        explorer.upload.value = uploaded("x.png", content)
+        explorer.wait()
+        assert explorer.photo.value == "x.png"
+
+
+def test_what_cannot_be_stopped_says_cancelled_and_shows_nothing(
+    networks, photos, monkeypatch
+):
+    panel = widgets.explore_all(networks, photos)
+    panel.wait()
+    begun, go = threading.Event(), threading.Event()
+    real = explain.TECHNIQUES["gradients"]
+
+    def slow(*args, **kwargs):
+        begun.set()
+        assert go.wait(20)
+        return real(*args, **kwargs)
+
+    monkeypatch.setitem(explain.TECHNIQUES, "gradients", slow)
+    panel.method.value = "gradients"
+    assert begun.wait(20)
+    panel.cancel.click()
+    go.set()
+    panel.wait()
+    assert "Cancelled" in panel.says.value
+    assert panel.attribution is None

@@ -163,15 +163,21 @@ KINDS = {"pointing": pointing, "curves": curves, "completeness": completeness}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="*", metavar="table", default=list(KINDS))
+    parser.add_argument("tables", nargs="*", metavar="table", help=", ".join(KINDS))
     parser.add_argument("--only", choices=NETWORKS, help="one of the networks")
     parser.add_argument("--cases", type=int, help="so many rows of each, then stop")
     parser.add_argument("--out", type=Path, default=TABLES)
     args = parser.parse_args()
+    if unknown := set(args.tables) - set(KINDS):
+        parser.error(f"no table {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    if args.cases is not None and args.cases < 1:
+        parser.error("--cases is 1 or more")
+    if (args.only or args.cases) and args.out == TABLES:
+        parser.error("a part of a table goes elsewhere: add --out build/tables")
     args.out.mkdir(parents=True, exist_ok=True)
     names = [args.only] if args.only else NETWORKS
     classifiers = [load_classifier(name, weights="portable") for name in names]
-    for table in args.tables:
+    for table in args.tables or KINDS:
         rows = []
         for classifier in classifiers:
             found = tqdm(KINDS[table](classifier), desc=f"{table}, {classifier.name}")

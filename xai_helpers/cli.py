@@ -29,6 +29,7 @@ TECHNIQUES = (
 )
 BACKGROUND = 20  # photos that shap_gradients compares with
 WRITES = (".png", ".jpg", ".jpeg", ".npy")
+DRAWS = (".png", ".jpg", ".jpeg", ".svg", ".pdf")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError, WeightsError) as error:  # ImageError is a ValueError
+    except (
+        ValueError,
+        OSError,
+        MemoryError,
+        WeightsError,
+    ) as error:  # ImageError is a ValueError
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -118,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
     )
     explain.add_argument(
         "--figure",
-        type=_target_file,
+        type=_figure_file,
         metavar="FILE.png",
         help="photo, map and colour bar side by side, as in the notebooks",
     )
@@ -148,13 +154,17 @@ def parser() -> argparse.ArgumentParser:
 OWN = "target layer score patch stride fill noise samples steps baseline seed".split()
 
 
-def _target_file(name: str) -> Path:
+def _target_file(name: str, endings=WRITES) -> Path:
     path = Path(name)
-    if path.suffix.lower() not in WRITES:
+    if path.suffix.lower() not in endings:
         raise argparse.ArgumentTypeError(
-            f"{name}: the name ends in {', '.join(WRITES)}"
+            f"{name}: the name ends in {', '.join(endings)}"
         )
     return path
+
+
+def _figure_file(name: str) -> Path:
+    return _target_file(name, DRAWS)
 
 
 def _classifier(args):
@@ -201,11 +211,12 @@ def _explain(args) -> None:
             raise ValueError(
                 f"There is no folder {path.parent} to write {path.name} to."
             )
-    for name in ("target", "layer"):
-        if options.get(name, "").isdigit():
-            options[name] = int(options[name])
+    if not 0 <= args.opacity <= 1:
+        raise ValueError(f"--opacity is 0 to 1, not {args.opacity}.")
     photo = load_image(args.photo)
     classifier = _classifier(args)
+    if options.get("layer", "").isdecimal():
+        options["layer"] = int(options["layer"])
     if args.technique == "activations" and "layer" not in options:
         options["layer"] = explain.cam.last_maps(classifier)
     if args.technique == "shap_gradients":
@@ -215,7 +226,8 @@ def _explain(args) -> None:
     print(found.text)
     for path in args.out:
         if path.suffix.lower() == ".npy":
-            np.save(path, found.on_photo(), allow_pickle=False)
+            with path.open("wb") as file:  # np.save would add an ending of its own
+                np.save(file, found.on_photo(), allow_pickle=False)
         else:
             plots.save(plots.on_photo(found, photo, args.opacity), path)
     if args.figure:

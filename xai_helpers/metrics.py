@@ -26,7 +26,7 @@ from scipy import ndimage, stats
 from ._tensorflow import keras, tf
 from .explain import engine, path
 from .images import load_image
-from .models import Classifier
+from .models import Classifier, PreActivation
 
 # --- maps that know nothing of the network --------------------------------------------
 
@@ -225,6 +225,8 @@ def share(heat, tile: int, photos: int, columns: int = 2) -> float:
     """
     values = heat.heatmap() if hasattr(heat, "heatmap") else np.asarray(heat, float)
     positive = np.maximum(heat_values(values, values.shape), 0).astype("float64")
+    if columns < 1 or photos < 1 or photos % columns:
+        raise ValueError(f"{photos} photos do not fill rows of {columns}.")
     rows = photos // columns
     (height, width), (row, column) = positive.shape, divmod(tile, columns)
     if not 0 <= row < rows:
@@ -291,7 +293,14 @@ def randomised(classifier: Classifier, down_to: str, seed: int = 0) -> Classifie
     names = [layer.name for layer in classifier.network.layers]
     if down_to not in names:
         raise ValueError(f"{classifier.name} has no layer {down_to!r}.")
-    network = keras.models.clone_model(classifier.network)
+    network = keras.models.clone_model(
+        classifier.network,
+        clone_function=lambda layer: (
+            layer.copy()
+            if isinstance(layer, PreActivation)
+            else type(layer).from_config(layer.get_config())
+        ),
+    )
     network.set_weights(classifier.network.get_weights())
     rng = np.random.default_rng(seed)
     for layer in network.layers[names.index(down_to) :]:

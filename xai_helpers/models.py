@@ -229,6 +229,8 @@ class Classifier:
     def index(self, target: str | int) -> int:
         """The class index of a label ("tabby"), a WordNet id, an index, a Prediction.
 
+        Digits as text are a label if there is one, else an index.
+
         Raises
         ------
         ValueError
@@ -254,6 +256,8 @@ class Classifier:
         if found:
             ids = " or ".join(self.classes[i][0] or str(i) for i in found)
             raise ValueError(f"{len(found)} classes are called {target!r}: give {ids}.")
+        if wanted.isdecimal() and wanted.isascii():  # an index, as text
+            return self.index(int(wanted))
         raise ValueError(f"No class {target!r}. {self._close_labels(wanted)}")
 
     def _close_labels(self, wanted: str) -> str:
@@ -469,6 +473,8 @@ def load_classifier(
             )
         classifier = _load_named(model.lower(), weights, fit)
     elif isinstance(model, keras.Model):
+        if weights is not None:
+            raise ValueError("weights is for the named networks; yours has its own.")
         classifier = _wrap(model, preprocess, labels, input_size, fit)
     else:
         raise ValueError(
@@ -679,6 +685,12 @@ class PreActivation(keras.layers.Layer):
     def call(self, x):
         x = keras.ops.matmul(x, self.dense.kernel)
         return x if self.dense.bias is None else x + self.dense.bias
+
+    def copy(self) -> PreActivation:
+        """One with variables of its own; their values are not copied."""
+        dense = type(self.dense).from_config(self.dense.get_config())
+        dense.build((None, self.dense.kernel.shape[0]))
+        return PreActivation(dense)
 
     def compute_output_shape(self, shape):
         return (*shape[:-1], self.dense.units)

@@ -778,7 +778,8 @@ def lines(
         xscale="log" if "x" in log else "linear",
         yscale="log" if "y" in log else "linear",
     )
-    ax.legend(fontsize=8)
+    for text in ax.legend(fontsize=8).get_texts():
+        text.set_parse_math(False)
     ax.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=11, parse_math=False)
     return Picture(figure, f"{title}: {'; '.join(said)}.")
@@ -818,7 +819,7 @@ def dots(
         ax.set_title(group, fontsize=9, parse_math=False)
         ax.set_xlabel(f"{unit}; dotted: {level[0]}" if level else unit, fontsize=8)
         ax.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(range(len(names)), names, fontsize=8)
+    panels[0].set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     panels[0].invert_yaxis()
     figure.suptitle(title, fontsize=11, parse_math=False)
     return Picture(figure, f"{title}. Means: {'; '.join(said)}.")

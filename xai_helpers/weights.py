@@ -536,10 +536,14 @@ def saved_model(path):
             if archive.getinfo("config.json").file_size > MAX_CONFIG:
                 raise WeightsError(f"{path.name} has a description that is too long.")
             config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
+            config.pop("compile_config", None)  # the loss and the like are not loaded
+    except WeightsError:
+        raise
+    except Exception as error:  # whatever is wrong with a stranger's file
         raise WeightsError(f"{path.name} is damaged or no Keras model.") from error
     for part in _parts(config):
-        kind, module = part["class_name"], part.get("module") or "keras"
+        module = part.get("module") or "keras"
+        kind = part["class_name"].rpartition(".")[2]
         if kind in RUNS_CODE:
             raise WeightsError(
                 f"{path.name} holds a {kind.strip('_')}, which is code that runs when "
@@ -547,7 +551,8 @@ def saved_model(path):
                 "model of ordinary layers (Rescaling in place of Lambda, for example)."
             )
         registered = ">" in str(part.get("registered_name"))  # "package>Name"
-        if registered or str(module).split(".")[0] != "keras":
+        dotted = "." in part["class_name"]
+        if registered or dotted or str(module).split(".")[0] != "keras":
             raise WeightsError(
                 f"{path.name} holds a {kind!r} that is not part of Keras; its code is "
                 "not in the file. Load it where that code is, and give the keras.Model."
@@ -557,7 +562,7 @@ def saved_model(path):
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras finds wrong with a stranger's file
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = [*str(error).strip().splitlines(), type(error).__name__][0][:200]
         raise WeightsError(f"Keras cannot load {path.name}: {reason}") from error
 
 

@@ -41,6 +41,7 @@ class Job(NamedTuple):
     network: int  # its place among the networks
     target: int | None
     own: tuple  # of the technique
+    version: int = 0  # of the photo: one of the same name may be uploaded again
 
 
 class Explorer(ipw.VBox):
@@ -73,6 +74,7 @@ class Explorer(ipw.VBox):
         self._threads: list = []
         self._stopped, self._quiet = threading.Event(), False
         self._tops: dict = {}
+        self._versions: dict = {}
 
         names = [one.name for one in self.networks]
         names = [
@@ -183,7 +185,8 @@ class Explorer(ipw.VBox):
         place = next(
             k for k, one in enumerate(self.networks) if one is self.network.value
         )
-        return Job(self.photo.value, place, self.target.value, self.own())
+        version = self._versions.get(self.photo.value, 0)
+        return Job(self.photo.value, place, self.target.value, self.own(), version)
 
     def wait(self, seconds: float | None = None) -> None:
         """Until nothing runs any more; for scripts and tests."""
@@ -249,8 +252,16 @@ class Explorer(ipw.VBox):
         finally:
             self._quiet = before
 
-    def _photo_changed(self, change=None) -> None:
+    def _abandon(self) -> None:
+        """What runs is stopped, and has nothing to say any more."""
         self.stop()
+        self._stopped = threading.Event()
+        self._busy(False)
+
+    def _photo_changed(self, change=None) -> None:
+        if self._quiet:
+            return
+        self._abandon()
         try:
             self._fill_targets()
         except Exception as error:
@@ -261,28 +272,31 @@ class Explorer(ipw.VBox):
     def _uploaded(self, change) -> None:
         """The picture becomes one of the photos, under its file's name."""
         for file in change["new"]:
+            name = file["name"]
             try:
                 photo = load_image(bytes(file["content"]))
             except ValueError as error:
-                self._say(str(error).replace("the bytes given", file["name"]))
-                return
-            self.photos[file["name"]] = photo
-            self._tops = {k: v for k, v in self._tops.items() if k[0] != file["name"]}
-            for job in [job for job in self.results if job.photo == file["name"]]:
-                del self.results[job]
+                running = any(thread.is_alive() for thread in self._threads)
+                self._abandon()
+                said = str(error).replace("the bytes given", name)
+                self._fail(said) if running else self._say(said)
+                break
+            self.photos[name] = photo
+            self._versions[name] = self._versions.get(name, 0) + 1
+            self._tops = {k: v for k, v in self._tops.items() if k[0] != name}
             with self._silently():
                 self.photo.options = list(self.photos)
-            if self.photo.value == file["name"]:
-                self._photo_changed()
-            self.photo.value = file["name"]
+                self.photo.value = name
+            self._photo_changed()
+        if change["new"]:
+            self.upload.value = ()  # so that the same file can be chosen again
 
     def _searched(self, change) -> None:
         wanted = change["new"].strip()
         if not wanted or self._quiet:
             return
         try:
-            number = wanted.isdigit() and int(wanted) < len(self.classifier.classes)
-            index = self.classifier.index(int(wanted) if number else wanted)
+            index = self.classifier.index(wanted)
         except ValueError as error:
             self._say(error)
         else:
@@ -318,11 +332,12 @@ class Explorer(ipw.VBox):
 
         try:
             self._keep(job, self.work(job, progress))
-            if not stopped.is_set():
-                self._draw()
+            if stopped.is_set():  # a technique that does not report cannot be stopped
+                raise explain.Cancelled
+            self._draw()
         except explain.Cancelled:
             if stopped is self._stopped:
-                self._say("Cancelled. Move a control to compute again.")
+                self._fail("Cancelled. Move a control to compute again.")
         except Exception as error:  # whatever it is, the reader sees it as a sentence
             if not stopped.is_set():
                 self._fail(error)
@@ -542,7 +557,7 @@ class SmoothGradExplorer(Explorer):
 
 class PathExplorer(Explorer):
     technique = makes = "integrated gradients"
-    slow = True
+    slow, tolerance = True, 0.02
 
     def controls(self):
         self.opacity.value = 1
@@ -554,6 +569,7 @@ class PathExplorer(Explorer):
     def begin(self, start):
         if start.parameters["baseline"] not in explain.path.BASELINES:
             raise ValueError("start has a baseline of its own; the slider has none.")
+        self.tolerance = start.parameters["tolerance"]
         self.baseline.value = start.parameters["baseline"]
         _set(self.steps, start.parameters["steps"])
 
@@ -563,7 +579,8 @@ class PathExplorer(Explorer):
     def work(self, job, progress):
         baseline, steps = job.own
         network, photo = self.networks[job.network], self.photos[job.photo]
-        options = {"baseline": baseline, "steps": steps, "seed": self.seed}
+        options = {"baseline": baseline, "steps": steps, "tolerance": self.tolerance}
+        options["seed"] = self.seed
         return explain.integrated_gradients(
             network, photo, job.target, **options, progress=progress
         )
