@@ -124,3 +124,24 @@ def test_grad_cam_beats_the_maps_that_know_nothing(clf):
     cam = np.array(shares["Grad-CAM"])
     best = max(np.mean(shares[name]) for name in (*metrics.BASELINES, "activations"))
     assert cam.mean() - best > 2 * cam.std(ddof=1) / np.sqrt(len(cam))
+
+
+def test_the_table_of_the_readme_is_the_measured_one():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    shares = {}
+    for row in table("pointing"):
+        shares.setdefault(row["technique"], {}).setdefault(row["network"], []).append(
+            float(row["share"])
+        )
+    for technique, by_network in shares.items():
+        means = [
+            f"{np.mean(by_network[name]):.2f} ± {np.std(by_network[name], ddof=1):.2f}"
+            for name in ("Xception", "VGG16")
+        ]
+        assert f"| {technique} | {' | '.join(means)} |" in readme
+    rows = table("completeness")
+    steps = sorted(int(row["steps"]) for row in rows)
+    even = sorted(float(row["even gap"]) for row in rows)
+    said = " ".join(readme.split())
+    assert f"in {steps[0]} to {steps[-1]} steps" in said
+    assert f"{100 * even[0]:.0f} % to {100 * even[-1]:.0f} %" in said
