@@ -53,7 +53,7 @@ def test_rows_of_the_pointing_game_computed_again(clf):
     for case in make_tables.mosaics(clf):
         for technique in make_tables.SETTINGS:
             row = next(rows)
-            if technique in QUICK and case["photos"][0] != "cat":
+            if technique in QUICK:
                 heat = make_tables.find_map(
                     technique, clf, case["image"], case["target"]
                 )

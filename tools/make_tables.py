@@ -1,6 +1,6 @@
 """Measure the techniques: the tables of notebooks 08 and 10, data/tables/*.csv.
 
-    python tools/make_tables.py                   all of them, an hour and a half
+    python tools/make_tables.py                   all of them, over an hour
     python tools/make_tables.py pointing          one: pointing, curves or completeness
     python tools/make_tables.py pointing --only vgg16 --cases 2 --out build/tables
 

@@ -492,9 +492,6 @@ def _published_base(name: str) -> Arrays:
     return {variable.path: variable.numpy() for variable in model.weights}
 
 
-# --- command line ---------------------------------------------------------------------
-
-
 # --- a model file of one's own --------------------------------------------------------
 
 MAX_CONFIG = 50_000_000  # bytes; Xception's has 200,000
@@ -580,7 +577,7 @@ def _parts(config) -> list[dict]:
     return found
 
 
-# --- what is present ------------------------------------------------------------------
+# --- command line ---------------------------------------------------------------------
 
 
 def _state(name: str, kind: str) -> tuple[str, Path, str]:

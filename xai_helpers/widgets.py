@@ -49,9 +49,9 @@ class Explorer(ipw.VBox):
 
     The controls are attributes, so that a test or a notebook can set them: ``photo``,
     ``network``, ``target``, ``search``, ``opacity``, ``upload``, and those of the
-    technique. The
-    picture is ``image`` (an ``ipywidgets.Image``), the words are ``says.value``;
-    ``attribution`` is what is shown. Errors appear in ``says`` as a sentence.
+    technique. The picture is ``image`` (an ``ipywidgets.Image``), the words are
+    ``says.value``; ``attribution`` is what is shown. Errors appear in ``says`` as a
+    sentence.
     """
 
     technique = ""
