@@ -168,6 +168,64 @@ def test_the_default_layer_is_the_last_before_the_pooling(clf, network):
     assert explain.grad_cam(clf, photo((50, 50)), 0).layer == LAST[network]
 
 
+@pytest.mark.parametrize("layer", [None, ["one", "two"]])
+def test_a_stack_gives_what_each_image_gives_alone(layer, monkeypatch):
+    clf = toy()
+    images = np.stack([photo((12, 14), seed) for seed in range(5)])
+    monkeypatch.setattr(engine, "MEMORY", 2 * 2**13)  # a few at a time
+    for targets in (None, 2, [0, None, 3, "class 1", 2]):
+        listed = targets if isinstance(targets, list) else [targets] * 5
+        alone = [
+            explain.grad_cam(clf, image, target, layer)
+            for image, target in zip(images, listed, strict=True)
+        ]
+        for stack in (images, list(images)):
+            together = explain.grad_cam(clf, stack, targets, layer)
+            assert len(together) == 5
+            for found, expected in zip(together, alone, strict=True):
+                if layer is None:
+                    found, expected = [found], [expected]
+                for a, b in zip(found, expected, strict=True):
+                    assert (a.target, a.layer) == (b.target, b.layer)
+                    assert a.score_value == pytest.approx(b.score_value, abs=1e-5)
+                    assert np.allclose(a.values, b.values, atol=1e-6)
+                    assert np.array_equal(a.image, b.image)
+
+
+def test_a_stack_of_photos_of_any_size():
+    clf = toy()
+    images = [photo((30, 20)), photo((12, 14)), photo((13, 50))]
+    sizes = [one.photo_size for one in explain.grad_cam(clf, images)]
+    assert sizes == [(30, 20), (12, 14), (13, 50)]
+
+
+def traced(clf):
+    return sum(f.experimental_get_tracing_count() for f in clf._functions.values())
+
+
+@pytest.mark.parametrize("target", [None, 1])
+def test_a_second_image_compiles_nothing(target):
+    """Batches of 16 and a rest, so that two shapes occur."""
+    clf = toy((40, 40))
+    others = np.stack([photo((40, 40), seed) for seed in range(20)])
+
+    def all_of_them(seed):
+        image = photo((40, 40), seed)
+        explain.activations(clf, image, ["one", "two"])
+        explain.grad_cam(clf, image, target)
+        explain.grad_cam(clf, [image] * 19, target)
+        explain.gradients(clf, image, target)
+        explain.smoothgrad(clf, image, target, samples=19)
+        explain.integrated_gradients(clf, image, target, steps=19)
+        explain.occlusion(clf, image, target, patch=8, exhaustive=True)
+        explain.occlusion(clf, image, target, patch=4)
+        explain.shap_gradients(clf, image, others, target, samples=19)
+        explain.shap_gradients(clf, image, others, target, layer="one", samples=19)
+        return traced(clf)
+
+    assert all_of_them(0) == all_of_them(1) > 8
+
+
 def tall_halves(left, right, height=300):
     """Two photos side by side, each kept in shape and cut to its middle."""
     halves = []
@@ -722,6 +780,16 @@ BAD = {
     "target out of range": (lambda c: explain.gradients(c, IMAGE, 9), "outside 0 to 3"),
     "unknown layer": (lambda c: explain.grad_cam(c, IMAGE, 0, "x"), "Usable: 1 one"),
     "flat layer": (lambda c: explain.activations(c, IMAGE, "flat"), "no maps.*Usable"),
+    "targets without a stack": (
+        lambda c: explain.grad_cam(c, IMAGE, [0, 1]),
+        "A list of 2 targets for one image",
+    ),
+    "targets for another stack": (
+        lambda c: explain.grad_cam(c, [IMAGE] * 3, [0, 1]),
+        "A list of 2 targets for 3 image",
+    ),
+    "no images": (lambda c: explain.grad_cam(c, []), "empty list"),
+    "an empty stack": (lambda c: explain.grad_cam(c, IMAGE[None][:0]), "empty stack"),
     "no layers": (lambda c: explain.grad_cam(c, IMAGE, 0, []), "empty list"),
     "large patch": (
         lambda c: explain.occlusion(c, IMAGE, patch=13), "13 × 13 .* larger .* 12 × 14"

@@ -29,6 +29,23 @@ def test_import_loads_nothing_heavy():
         assert f"'{heavy}'" not in loaded
 
 
+def test_a_graphics_card_is_shared_and_calculates_as_exactly(monkeypatch):
+    from xai_helpers import _tensorflow, tf
+
+    grows, rounded = [], tf.config.experimental.tensor_float_32_execution_enabled
+
+    def set_growth(gpu, on):
+        grows.append((gpu, on))
+        raise RuntimeError("already in use")
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind, "2nd"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", set_growth)
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    _tensorflow.share_gpus()
+    assert grows == [("GPU", True), ("2nd", True)]
+    assert not rounded()
+
+
 def test_tensorflow_starts_without_a_line_on_stderr():
     code = "from xai_helpers import tf; tf.linalg.matmul(tf.eye(3), tf.eye(3))"
     assert run(code).stderr == ""

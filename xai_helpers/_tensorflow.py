@@ -7,7 +7,7 @@ still raises its Python exception.
 """
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors still show
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -25,9 +25,22 @@ def _stderr_closed():
         os.close(nowhere)
 
 
+def share_gpus() -> None:
+    """Graphics cards, where there are any: as much memory as is needed, not all of it
+    at once; and 32-bit numbers multiplied as such. By default a recent card rounds them
+    to 10 bits first, which sums of SHAP values and small effects of patches would show.
+    """
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with suppress(RuntimeError):  # TensorFlow was in use before this import
+            tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
 with _stderr_closed():
     import keras
     import tensorflow as tf
+
+    share_gpus()  # looking for them writes lines, too
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -40,5 +53,6 @@ if keras.config.image_data_format() != "channels_last":
         "Keras is set to channels_first here, and images have their channels last: "
         "change image_data_format in keras.json."
     )
+
 
 __all__ = ["keras", "tf"]

@@ -372,8 +372,11 @@ class Classifier:
                 passed.append(known.name)
         return tuple(passed)
 
-    def compiled(self, key, build: Callable) -> Callable:
+    def compiled(self, key, build: Callable, signature=None) -> Callable:
         """``build()`` as a TensorFlow graph, made for this key once.
+
+        signature : the ``tf.TensorSpec`` of each argument, or None
+            Without, a graph is made for the first shapes and one more for all others.
 
         ``build`` returns a function of tensors. Wrapped in a partial, since TensorFlow
         tells functions apart by their code, and would warn that one for each layer is
@@ -381,7 +384,10 @@ class Classifier:
         """
         if key not in self._functions:
             self._functions[key] = tf.function(
-                partial(build()), reduce_retracing=True, autograph=False
+                partial(build()),
+                input_signature=signature,
+                reduce_retracing=True,
+                autograph=False,
             )
         return self._functions[key]
 

@@ -20,6 +20,7 @@ from .activity import activations
 from .attribution import Attribution
 from .cam import grad_cam
 from .engine import Cancelled
+from .incremental import savings
 from .occluding import occlusion
 from .path import integrated_gradients
 from .saliency import gradients, smoothgrad
@@ -47,6 +48,7 @@ __all__ = [
     "gradients",
     "integrated_gradients",
     "occlusion",
+    "savings",
     "shap_gradients",
     "smoothgrad",
 ]

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+
 from .._tensorflow import tf
 from ..models import Classifier
 from . import placement
 from .attribution import Attribution
 from .engine import (
-    answer,
+    about,
     as_sequence,
+    as_stack,
+    batch_size,
+    batches,
     check_score,
     chosen,
     differentiate,
-    scores,
+    score_of,
     seen,
-    value,
+    wanted,
 )
 
 
 def grad_cam(
-    classifier: Classifier, image, target=None, layer=None, *, score: str = "logit"
+    classifier: Classifier,
+    image,
+    target=None,
+    layer=None,
+    *,
+    score: str = "logit",
+    progress: Callable | bool | None = None,
 ):
     """Where a layer has what speaks for a class: Selvaraju et al. (2017), eq. 1 and 2.
 
@@ -31,65 +44,88 @@ def grad_cam(
     Parameters
     ----------
     classifier : Classifier
-    image : as ``load_image`` takes it
+    image : as ``load_image`` takes it, or a stack: a list, or an array (N, H, W, 3)
+        A stack is explained in batches.
     target : str, int or None
-        Label, WordNet id or class index; None: the network's first answer.
+        Label, WordNet id or class index; None: the network's first answer. For a stack
+        also a list, one for each image.
     layer : str, int, None, or a list
         None: the last layer before the network's spatial extent is pooled away. A list
         is served by one forward and one backward pass.
     score : "logit" or "probability"
         The paper takes the logit. With probabilities, other classes speak too.
+    progress : None, False, or a function (done, total)
 
     Returns
     -------
-    Attribution, or a list of them
+    Attribution, or a list of them for a list of layers; for a stack, a list of those
         ``values`` float32 (h, w), 0 and up. All zero if no channel's evidence is
         positive: the text then says so.
 
     Raises
     ------
     ValueError
-        For an unknown target (close labels are named) or layer (usable ones are).
+        For an unknown target (close labels are named) or layer (usable ones are), or a
+        list of targets of another length than the stack.
     """
     check_score(score)
+    images, stack = as_stack(image)
+    listed = type(target) in (list, tuple)
+    if listed and (not stack or len(target) != len(images)):
+        count = len(images) if stack else "one"
+        raise ValueError(
+            f"A list of {len(target)} targets for {count} image(s): a list is for a "
+            "stack, one target for each image."
+        )
+    targets = target if listed else [target] * len(images)
+    indices = np.array([wanted(classifier, one) for one in targets], "int32")
     layers, several = as_sequence(layer)
     layers = [
-        last_maps(classifier) if one is None else classifier.layer(one).name
+        classifier.layer(last_maps(classifier) if one is None else one)
         for one in layers
     ]
-    what = seen(classifier, image)
-    logits = answer(classifier, what["image"]) if target is None else None
-    index = chosen(classifier, target, logits)
-    run = _function(classifier, tuple(layers), score)
-    cams, logits = run(tf.constant(what["image"][None]), tf.constant(index))
-    maps = [
-        Attribution(
-            cam.numpy()[0],
-            unit=f"evidence ({score})",
-            technique="Grad-CAM",
-            model=classifier.name,
-            layer=name,
-            target=index,
-            label=classifier.label(index),
-            score=score,
-            score_value=float(value(classifier, logits.numpy()[0], index, score)),
-            placement=placement.of_layer(classifier, name),
-            **what,
-        )
-        for name, cam in zip(layers, cams, strict=True)
-    ]
-    return maps if several else maps[0]
+    run = _function(classifier, tuple(known.name for known in layers), score)
+    first = min(layers, key=lambda known: known.index)
+    step = min(
+        batch_size(classifier, backward=False),
+        batch_size(classifier, backward=True, after=first),
+    )
+    found = []
+    for part in batches(len(images), step, "Grad-CAM", progress):
+        what = [seen(classifier, one) for one in images[part]]
+        squares = np.stack([one["image"] for one in what])
+        maps, logits = run(tf.constant(squares), tf.constant(indices[part]))
+        maps, logits = [cams.numpy() for cams in maps], logits.numpy()
+        for k, one in enumerate(what):
+            index = chosen(classifier, targets[part][k], logits[k])
+            told = about(classifier, index, logits[k], score) | one
+            found.append(
+                [
+                    Attribution(
+                        cams[k],
+                        unit=f"evidence ({score})",
+                        technique="Grad-CAM",
+                        model=classifier.name,
+                        layer=known.name,
+                        placement=placement.of_layer(classifier, known.name),
+                        **told,
+                    )
+                    for known, cams in zip(layers, maps, strict=True)
+                ]
+            )
+    found = found if several else [maps[0] for maps in found]
+    return found if stack else found[0]
 
 
 def _function(classifier: Classifier, layers: tuple[str, ...], score: str):
-    """(pixels, class index) → the maps of all layers, and the logits."""
+    """(pixels, class indices (N,)) → the maps of all layers (N, h, w), the logits."""
 
     def build():
         model = classifier.with_logits(*layers)
 
         def run(pixels, index):
             *outputs, logits = model(classifier.scale(pixels), training=False)
-            y = scores(classifier, logits, score)[:, index]
+            y = score_of(classifier, logits, index, score)
             gradients = differentiate(y, outputs)  # each (N, h, w, channels)
             return [
                 cam(maps, gradient)

@@ -71,7 +71,30 @@ def scores(classifier: Classifier, logits: tf.Tensor, score: str) -> tf.Tensor:
     return logits
 
 
+def about(classifier: Classifier, index: int, logits: np.ndarray, score: str) -> dict:
+    """What an ``Attribution`` says about its target, from the logits of one image."""
+    return {
+        "target": index,
+        "label": classifier.label(index),
+        "score": score,
+        "score_value": float(value(classifier, logits, index, score)),
+    }
+
+
 # --- gradients ------------------------------------------------------------------------
+
+FIRST = -1  # in place of a class index: the network's first answer
+
+
+def wanted(classifier: Classifier, target) -> int:
+    """The index of the target, or ``FIRST`` for None."""
+    return FIRST if target is None else classifier.index(target)
+
+
+def score_of(classifier: Classifier, logits: tf.Tensor, index, score: str):
+    """Inside a graph: the scores (N,) of a class, or of one for each, or ``FIRST``."""
+    index = tf.where(index < 0, tf.argmax(logits, 1, tf.int32), index)
+    return tf.gather(scores(classifier, logits, score), index, axis=1, batch_dims=1)
 
 
 def differentiate(y: tf.Tensor, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -92,16 +115,17 @@ def differentiate(y: tf.Tensor, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
 
 
 def gradient_function(classifier: Classifier, score: str) -> Callable:
-    """(pixels (N, height, width, 3), class index) → d score / d pixel, as pixels.
+    """(pixels (N, height, width, 3), class index) → (d score / d pixel, the logits).
 
-    float32 tensors; pixels are RGB 0–255, so the unit is score per grey level.
+    float32 tensors; pixels are RGB 0–255, so the unit is score per grey level. The
+    index is int32: one for all, one for each, or ``FIRST``.
     """
 
     def build():
         def gradient(pixels, index):
             logits = classifier.network(classifier.scale(pixels), training=False)
-            y = scores(classifier, logits, score)[:, index]
-            return differentiate(y, [pixels])[0]
+            y = score_of(classifier, logits, index, score)
+            return differentiate(y, [pixels])[0], logits
 
         return gradient
 
@@ -169,6 +193,15 @@ def batches(
             stop = min(start + size, total)
             yield slice(start, stop)
             tell(stop - start)
+
+
+def as_stack(image) -> tuple[Sequence, bool]:
+    """(the images, whether it was a stack): a list, or an array (N, H, W, 3)."""
+    if isinstance(image, np.ndarray) and image.ndim == 4:
+        if not len(image):
+            raise ValueError("An empty stack: give at least one image.")
+        return image, True
+    return as_sequence(image)
 
 
 def as_sequence(items) -> tuple[Sequence, bool]:

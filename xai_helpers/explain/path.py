@@ -12,16 +12,18 @@ from .._tensorflow import tf
 from ..models import Classifier
 from .attribution import Attribution
 from .engine import (
+    about,
+    answer,
     batch_size,
     check_count,
     check_score,
+    chosen,
     differentiate,
     reporting,
     scores,
     seen,
     value,
 )
-from .saliency import scored
 
 BASELINES = ("black", "grey", "blurred", "noise")
 FIRST = 16  # pieces that the way is cut into before any is halved
@@ -110,8 +112,8 @@ def integrated_gradients(
     what = seen(classifier, image)
     x = what["image"].astype("float32")
     b = start(what["image"], baseline, seed).astype("float32")
-    about = scored(classifier, what["image"], target, score)
-    index = about["target"]
+    logits = answer(classifier, what["image"])
+    index = chosen(classifier, target, logits)
     first = steps if tolerance is None else min(FIRST, steps)
     edges = np.linspace(0, 1, first + 1)
     known = [0, first] if tolerance is None else range(first + 1)
@@ -162,7 +164,7 @@ def integrated_gradients(
             "gap": float(gap),
             "steps": used,
         },
-        **about,
+        **about(classifier, index, logits, score),
         **what,
     )
 

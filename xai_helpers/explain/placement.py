@@ -85,20 +85,29 @@ def _window(layer, before, after) -> tuple[np.ndarray, np.ndarray]:
         return np.array([side[0] for side in layer.cropping]), np.ones(2)
     if isinstance(layer, keras.layers.CenterCrop) and (before >= after).all():
         return (before - after) // 2, np.ones(2)
-    window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
-    if window is None or "Transpose" in type(layer).__name__:
+    windowed = hasattr(layer, "kernel_size") or hasattr(layer, "pool_size")
+    if not windowed or "Transpose" in type(layer).__name__:
         stride = before / after  # stretched evenly
         if getattr(layer, "crop_to_aspect_ratio", False):
             stride = np.full(2, stride.min())
         elif getattr(layer, "pad_to_aspect_ratio", False):
             stride = np.full(2, stride.max())
         return (before - after * stride + stride - 1) / 2, stride
+    reach, stride, padding = window(layer, before, after)
+    return (reach - 1) / 2 - padding, stride
+
+
+def window(layer, before, after) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a convolution or a pool, in its input's cells, each (down, across): how far a
+    window reaches, the stride, and how many cells of padding come before the first.
+    """
+    size = getattr(layer, "kernel_size", None) or layer.pool_size
     stride = np.array(layer.strides)
-    reach = (np.array(window) - 1) * np.array(getattr(layer, "dilation_rate", 1)) + 1
-    padding = np.zeros(2)
+    reach = (np.array(size) - 1) * np.array(getattr(layer, "dilation_rate", 1)) + 1
+    padding = np.zeros(2, int)
     if layer.padding == "same":  # as TensorFlow pads: the odd one goes to the end
         padding = np.maximum((after - 1) * stride + reach - before, 0) // 2
-    return (reach - 1) / 2 - padding, stride
+    return reach, stride, padding
 
 
 KNOWN = "ZeroPadding2D Cropping2D CenterCrop Resizing UpSampling2D".split()

@@ -10,6 +10,7 @@ from .._tensorflow import tf
 from ..models import Classifier
 from .attribution import Attribution
 from .engine import (
+    about,
     answer,
     batch_size,
     batches,
@@ -18,7 +19,7 @@ from .engine import (
     chosen,
     gradient_function,
     seen,
-    value,
+    wanted,
 )
 
 RANGE = 255.0  # of a pixel
@@ -54,16 +55,16 @@ def gradients(
     check_score(score)
     what = seen(classifier, image)
     pixels = tf.constant(what["image"][None].astype("float32"))
-    target = scored(classifier, what["image"], target, score)
-    gradient = gradient_function(classifier, score)(
-        pixels, tf.constant(target["target"])
-    )
+    run = gradient_function(classifier, score)
+    found = run(pixels, tf.constant(wanted(classifier, target)))
+    gradient, logits = (tensor.numpy()[0] for tensor in found)
+    index = chosen(classifier, target, logits)
     return Attribution(
-        gradient.numpy()[0],
+        gradient,
         unit=f"{score} per grey level",
         technique="gradients",
         model=classifier.name,
-        **target,
+        **about(classifier, index, logits, score),
         **what,
     )
 
@@ -117,36 +118,23 @@ def smoothgrad(
         raise ValueError(f"noise is a share of the range, 0 and up, not {noise!r}.")
     what = seen(classifier, image)
     square = what["image"].astype("float32")
-    target = scored(classifier, what["image"], target, score)
-    gradient, index = (
-        gradient_function(classifier, score),
-        tf.constant(target["target"]),
-    )
+    logits = answer(classifier, what["image"])
+    index = chosen(classifier, target, logits)
+    gradient = gradient_function(classifier, score)
     rng = np.random.default_rng(seed)
     total = np.zeros(square.shape, "float64")
     step = min(samples, batch_size(classifier, backward=True))
     for part in batches(samples, step, "SmoothGrad", progress):
         shape = (part.stop - part.start, *square.shape)
         noisy = square + noise * RANGE * rng.standard_normal(shape, "float32")
-        total += gradient(tf.constant(noisy), index).numpy().sum(axis=0)
+        found, _ = gradient(tf.constant(noisy), tf.constant(index))
+        total += found.numpy().sum(axis=0)
     return Attribution(
         total / samples,
         unit=f"{score} per grey level",
         technique="SmoothGrad",
         model=classifier.name,
         parameters={"noise": float(noise), "samples": samples, "seed": seed},
-        **target,
+        **about(classifier, index, logits, score),
         **what,
     )
-
-
-def scored(classifier: Classifier, square: np.ndarray, target, score: str) -> dict:
-    """What an ``Attribution`` says about its target, and the score on the square."""
-    logits = answer(classifier, square)
-    index = chosen(classifier, target, logits)
-    return {
-        "target": index,
-        "label": classifier.label(index),
-        "score": score,
-        "score_value": float(value(classifier, logits, index, score)),
-    }

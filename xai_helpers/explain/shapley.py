@@ -103,10 +103,6 @@ def shap_gradients(
             technique="expected gradients",
             model=classifier.name,
             layer=known.name if known else None,
-            target=index,
-            label=classifier.label(index),
-            score=score,
-            score_value=float(scores[k]),
             parameters={
                 "samples": samples,
                 "seed": seed,
@@ -118,6 +114,7 @@ def shap_gradients(
                 "score difference": float(scores[k] - mean[:, k].mean()),
             },
             placement=placement.of_layer(classifier, layer) if known else None,
+            **engine.about(classifier, index, logits, score),
             **what,
         )
         for k, index in enumerate(indices)
