@@ -529,6 +529,24 @@ def test_published_weights_are_loaded_through_keras(monkeypatch, tmp_path, noise
     assert np.allclose(ours.probabilities(photo), own, atol=1e-6)
 
 
+def test_a_second_load_has_the_same_layer_names(noise):
+    """Keras counts on: ``add_6`` would be ``add_18``, and cells that ran would fail."""
+    keras.layers.Conv2D(3, 3), keras.layers.Add()
+    names = {"add", *(f"add_{k}" for k in range(1, 12))}
+    names |= {"conv2d", "conv2d_1", "conv2d_2", "conv2d_3"}
+    for _ in range(2):
+        clf = load_classifier("xception", weights="portable", verbose=False)
+        found = [layer.name for layer in clf.network.layers]
+        assert names <= set(found)
+        assert len(set(found)) == len(found)
+        assert found.index("add") < found.index("add_6") < found.index("add_11")
+        assert (
+            clf.network.get_layer("add_6")
+            is clf.network.layers[clf.layer("add_6").index]
+        )
+        assert clf.up_to("add_6")(clf.preprocess(noise())).shape == (1, 19, 19, 728)
+
+
 def test_a_second_photo_traces_nothing_anew(xception, noise):
     xception.logits(noise(60, 50, 1))
     traced = xception._forward.experimental_get_tracing_count()

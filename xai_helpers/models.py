@@ -10,6 +10,7 @@ import difflib
 import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
@@ -502,10 +503,26 @@ def _load_named(name: str, kind: str | None, fit: str) -> Classifier:
             _portable(name),
             "portable weights: published base, re-fitted head",
         )
+    _count_from_zero(network)
     classes = imagenet_classes()
     return Classifier(
         record.title, network, _SCALE[name], classes, weights=said, fit=fit
     )
+
+
+def _count_from_zero(network: keras.Model) -> None:
+    """Xception's sums are ``add`` to ``add_11`` at every load.
+
+    Keras counts layers without a name through the whole process: loaded a second time,
+    the same network would have ``add_12`` to ``add_23``.
+    """
+    for kind in {type(layer) for layer in network.layers}:
+        prefix = re.sub("(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
+        counted = re.compile(rf"{prefix}(?:_(\d+))?")
+        found = [(counted.fullmatch(layer.name), layer) for layer in network.layers]
+        found = [(int(m[1] or 0), layer) for m, layer in found if m]
+        for k, (_, layer) in enumerate(sorted(found, key=lambda pair: pair[0])):
+            layer.name = f"{prefix}_{k}" if k else prefix
 
 
 def _portable(name: str) -> keras.Model:
