@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from .._tensorflow import tf
 from ..models import Classifier
 from . import placement
 from .attribution import Attribution
@@ -45,7 +46,7 @@ def activations(classifier: Classifier, image, layer):
         ("activations", *names),
         lambda: partial(classifier.up_to(*dict.fromkeys(names)), training=False),
     )
-    outputs = forward(classifier.preprocess(what["image"]))
+    outputs = forward(classifier.scale(tf.constant(what["image"][None])))
     if len(set(names)) == 1:
         outputs = [outputs]
     by_name = dict(zip(dict.fromkeys(names), outputs, strict=True))

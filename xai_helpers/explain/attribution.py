@@ -62,20 +62,22 @@ class Attribution:
 
     def __post_init__(self):
         self.notes = list(self.notes)
-        values = np.array(self.values, "float32")
-        broken = ~np.isfinite(values)
+        values = np.asarray(self.values, "float32").view()
+        with np.errstate(all="ignore"):  # one look at all; a second only if need be
+            fine = np.isfinite(values.sum())
+        broken = np.zeros(1) if fine else ~np.isfinite(values)
         if broken.any():
             self.notes.append(
                 f"{broken.mean():.0%} of the values were not finite (NaN or infinity) "
                 "and count as zero: look for an overflow in the network."
             )
-            values[broken] = 0
+            values = np.where(broken, np.float32(0), values)
         self.values, self.image = values, self.image.view()
         self.values.setflags(write=False)  # widgets keep attributions; copy to change
         self.image.setflags(write=False)
         if self.placement is not None and self.placement.note:
             self.notes.append(self.placement.note)
-        if not self.map.any():
+        if not self.values[..., :1].any() and not self.values.any():
             about = f"evidence for {self.label}" if self.label else "activation"
             sign = "positive " if self.label and not self.signed else ""
             place = " at this layer" if self.layer else ""

@@ -13,7 +13,6 @@ from ..models import Classifier
 from .attribution import Attribution
 from .engine import (
     about,
-    answer,
     batch_size,
     check_count,
     check_score,
@@ -112,14 +111,13 @@ def integrated_gradients(
     what = seen(classifier, image)
     x = what["image"].astype("float32")
     b = start(what["image"], baseline, seed).astype("float32")
-    logits = answer(classifier, what["image"])
-    index = chosen(classifier, target, logits)
     first = steps if tolerance is None else min(FIRST, steps)
     edges = np.linspace(0, 1, first + 1)
     known = [0, first] if tolerance is None else range(first + 1)
-    y = np.interp(
-        edges, edges[known], _climb(classifier, b, x, edges[known], index, score)
-    )
+    logits = _climb(classifier, b, x, edges[known])
+    index = chosen(classifier, target, logits[-1])
+    y = value(classifier, logits, index, score).astype("float64")
+    y = np.interp(edges, edges[known], y)
     difference = float(y[-1] - y[0])
     allowed = np.inf if tolerance is None else tolerance / SHARE * abs(difference)
     waiting = [Piece(*edges[k : k + 2], *y[k : k + 2]) for k in range(first)]
@@ -164,7 +162,7 @@ def integrated_gradients(
             "gap": float(gap),
             "steps": used,
         },
-        **about(classifier, index, logits, score),
+        **about(classifier, index, logits[-1], score),
         **what,
     )
 
@@ -187,15 +185,14 @@ def _function(classifier: Classifier, score: str) -> Callable:
     return classifier.compiled(("path", score), build)
 
 
-def _climb(classifier: Classifier, b, x, alphas, index: int, score: str) -> np.ndarray:
-    """The score at points of the way, float64 (N,); no gradients."""
+def _climb(classifier: Classifier, b, x, alphas) -> np.ndarray:
+    """The logits at points of the way, (N, classes); no gradients."""
     size, found = batch_size(classifier, backward=False), []
     for k in range(0, len(alphas), size):
         part = np.asarray(alphas[k : k + size], "float32")[:, None, None, None]
         scaled = classifier.scale(tf.constant(b + part * (x - b)))
-        logits = classifier._forward(scaled).numpy()
-        found.append(value(classifier, logits, index, score))
-    return np.concatenate(found).astype("float64")
+        found.append(classifier._forward(scaled).numpy())
+    return np.concatenate(found).astype("float32")
 
 
 def start(square: np.ndarray, baseline, seed: int = 0) -> np.ndarray:
