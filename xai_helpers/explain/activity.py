@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 
 from .._tensorflow import tf
 from ..models import Classifier
@@ -42,11 +42,9 @@ def activations(classifier: Classifier, image, layer):
     what = seen(classifier, image)
     names = [known.name for known in layers]
 
-    forward = classifier.compiled(
-        ("activations", *names),
-        lambda: partial(classifier.up_to(*dict.fromkeys(names)), training=False),
+    outputs = forward(classifier, *dict.fromkeys(names))(
+        tf.constant(what["image"][None])
     )
-    outputs = forward(classifier.scale(tf.constant(what["image"][None])))
     if len(set(names)) == 1:
         outputs = [outputs]
     by_name = dict(zip(dict.fromkeys(names), outputs, strict=True))
@@ -63,3 +61,13 @@ def activations(classifier: Classifier, image, layer):
         for name in names
     ]
     return maps if several else maps[0]
+
+
+def forward(classifier: Classifier, *names: str) -> Callable:
+    """Pixels (N, height, width, 3), 0–255 → what these layers put out, as tensors."""
+
+    def build():
+        model = classifier.up_to(*names)
+        return lambda pixels: model(classifier.scale(pixels), training=False)
+
+    return classifier.compiled(("activations", *names), build)

@@ -10,6 +10,7 @@ import numpy as np
 from .._tensorflow import tf
 from ..models import Classifier, Layer
 from . import engine, placement
+from .activity import forward
 from .attribution import Attribution
 
 
@@ -155,16 +156,11 @@ def _before(classifier: Classifier, layer: Layer | None, squares) -> np.ndarray:
     if layer is None:
         return squares.astype("float32")
 
-    forward = classifier.compiled(
-        ("activations", layer.name),
-        lambda: partial(classifier.up_to(layer.name), training=False),
-    )
+    run = forward(classifier, layer.name)
     step = engine.batch_size(classifier, backward=False)
     return np.concatenate(
         [
-            forward(
-                classifier.scale(tf.constant(squares[start : start + step]))
-            ).numpy()
+            run(tf.constant(squares[start : start + step])).numpy()
             for start in range(0, len(squares), step)
         ]
     )
