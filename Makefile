@@ -14,7 +14,7 @@ KIND = $(or $(XAI_WEIGHTS),portable)
 NBVAL_OPTIONS = --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help install weights lab app tables run test check render bench heads lock gpu clean
+.PHONY: help install weights lab app tables run test check render bench growth rivals heads lock gpu clean
 
 help:
 	@echo "make lab      set up, prepare the weights, open JupyterLab on the first notebook"
@@ -23,7 +23,9 @@ help:
 	@echo "make test     set up, run every test, the notebooks under nbval included"
 	@echo "make check    the fast part of the tests: lint and package tests"
 	@echo "make render   execute the notebooks and write their committed outputs"
-	@echo "make bench    how fast a step of each slider answers on this machine"
+	@echo "make bench    how fast each technique and each slider is on this machine (25 min)"
+	@echo "make growth   time and memory with more patches, samples, pixels, images (10 min)"
+	@echo "make rivals   xplique, saliency and captum beside ours (6 GB for their packages)"
 	@echo "make weights  fetch the portable weights and show which are present"
 	@echo "make gpu      swap the CPU build of TensorFlow for the CUDA one (gigabytes)"
 	@echo "make tables   measure the techniques for notebooks 08 and 10 again (over an hour)"
@@ -79,7 +81,15 @@ render: install
 
 bench: install
 	@$(BIN)/python -m xai_helpers.weights fetch
-	@XAI_WEIGHTS=$(KIND) $(BIN)/python tools/benchmark.py
+	@$(BIN)/python tools/benchmark.py $(BENCH)
+
+growth: install
+	@$(BIN)/python -m xai_helpers.weights fetch
+	@$(BIN)/python tools/growth.py
+
+rivals: install
+	@$(BIN)/python -m xai_helpers.weights fetch
+	@$(BIN)/python tools/rivals.py
 
 gpu: install
 	@$(BIN)/python -m pip uninstall --yes --quiet tensorflow-cpu

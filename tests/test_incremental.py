@@ -343,3 +343,47 @@ def test_half_precision(always):
     expected = whole(clf, photo(), places, (9, 9), 0)
     found = short.logits(slice(0, len(places)))
     assert distance(found, expected) < 0.02
+
+
+def test_a_preprocessing_that_depends_on_the_place(always):
+    """Caffe's mean image: the patch is another one at each place."""
+    mean = np.random.default_rng(1).uniform(0, 255, (*SIZE, 3)).astype("float32")
+    clf = classifier(layers.Conv2D(3, 3), preprocess=lambda x: x - mean)
+    places = places_of(SIZE, (9, 9), 11)
+    short = incremental.prepare(clf, photo(), places, (9, 9), 90)
+    expected = whole(clf, photo(), places, (9, 9), 90)
+    assert distance(short.logits(slice(0, len(places))), expected) < 1e-5
+
+
+def test_a_preprocessing_by_the_brightest_pixel_is_noticed(always):
+    def brightest(x):
+        return x / tf.maximum(tf.reduce_max(x, (1, 2, 3), keepdims=True), 1)
+
+    clf = classifier(layers.Conv2D(3, 3), preprocess=brightest)
+    for column in (3, 40):
+        square = photo() // 2
+        square[20, column] = 255
+        assert incremental.prepare(clf, square, [(0, 0)], (9, 9), 0) is None
+
+
+@pytest.mark.parametrize("where", ["layer", "convolution"])
+def test_an_activation_of_ones_own_ends_the_chain(where):
+    def centred(x):
+        return x - keras.ops.mean(x, (1, 2), keepdims=True)
+
+    inner = [layers.Conv2D(3, 3), layers.Activation(centred)]
+    if where == "convolution":
+        inner = [layers.Conv2D(3, 3), layers.Conv2D(3, 3, activation=centred)]
+    assert len(incremental.chain(classifier(*inner))) == 1
+
+
+def test_what_comes_after_the_chain_counts_for_the_memory(always, monkeypatch):
+    x = entry = keras.Input((*SIZE, 3))
+    x = layers.Conv2D(2, 3)(x)
+    wide = layers.Conv2D(400, 3)(x)
+    x = layers.Flatten()(layers.Add()([wide, layers.Conv2D(400, 3)(x)]))
+    model = keras.Model(entry, layers.Dense(2)(x))
+    clf = load_classifier(model, preprocess="unit", verbose=False)
+    short = incremental.prepare(clf, photo(), [(0, 0)], (5, 5), 0)
+    monkeypatch.setattr(explain.engine, "MEMORY", 4 * 4 * 4 * 400 * 37 * 42)
+    assert short.at_once() == 4

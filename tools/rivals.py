@@ -1,12 +1,12 @@
 """xplique, saliency and captum, timed beside the same techniques here.
 
-    make rivals          both environments (6 GB, mostly PyTorch), then the table
+    make rivals    makes both environments (6 GB, mostly PyTorch), then measures
 
 They are no part of the project. xplique and saliency run on our own VGG16, in an
 environment that borrows the project's TensorFlow; captum needs PyTorch, which must not
 share a process with TensorFlow: there the same VGG16 is built from the same arrays, and
-it is compared with the time of PyTorch's own passes. Each ran the same number of
-images; the results are compared where they should be equal. Writes
+it is compared with the time of PyTorch's own passes. All are given the same number of
+samples, steps and patches; the results are compared where they should be equal. Writes
 data/tables/rivals.json.
 """
 
@@ -30,8 +30,8 @@ HOMES = Path(
     os.environ.get("XAI_RIVALS", Path.home() / ".cache" / "xai_helpers-rivals")
 )
 FOR_TENSORFLOW = (  # without what they depend on: that is in the project already
-    "xplique==2.0.2 saliency==0.2.1 deprecated tensorflow-probability tf-keras decorator "
-    "dm-tree scikit-image cloudpickle einops lazy_loader"
+    "xplique==2.0.2 saliency==0.2.1 deprecated tensorflow-probability tf-keras "
+    "decorator dm-tree scikit-image cloudpickle einops lazy_loader"
 ).split()
 FOR_TORCH = "torch captum".split()
 SAMPLES, PATCH, REPETITIONS = 16, 28, 3
@@ -96,12 +96,13 @@ def in_tensorflow() -> list[dict]:
     asked = np.eye(1000, dtype="float32")[[target]]
     last = "block5_conv3"
 
+    @tf.function(reduce_retracing=True)
+    def slope(x):
+        return tf.gradients(rgb(x, training=False)[:, target], [x])[0]
+
     def slopes(images, call_model_args=None, expected_keys=None):
-        x = tf.constant(images)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = rgb(x)[:, target]
-        return {saliency.INPUT_OUTPUT_GRADIENTS: tape.gradient(y, x).numpy()}
+        x = tf.constant(images, tf.float32)
+        return {saliency.INPUT_OUTPUT_GRADIENTS: slope(x).numpy()}
 
     given = clf, photo, "tabby"
     ig = {"steps": SAMPLES, "tolerance": None}
@@ -133,6 +134,11 @@ def in_tensorflow() -> list[dict]:
         },
         "occlusion": {
             "ours": lambda: explain.occlusion(*given, patch=PATCH, stride=PATCH).values,
+            "ours, every picture whole": lambda: (
+                explain.occlusion(
+                    *given, patch=PATCH, stride=PATCH, exhaustive=True
+                ).values
+            ),
             "xplique": lambda: xplique.Occlusion(
                 rgb, patch_size=PATCH, patch_stride=PATCH, occlusion_value=127.0
             )(pixels, asked),

@@ -31,7 +31,7 @@ def share_gpus() -> None:
     to 10 bits first, which sums of SHAP values and small effects of patches would show.
     """
     for gpu in tf.config.list_physical_devices("GPU"):
-        with suppress(RuntimeError):  # TensorFlow was in use before this import
+        with suppress(RuntimeError, ValueError):  # in use, or divided up, already
             tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(False)
 

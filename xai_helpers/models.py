@@ -178,6 +178,7 @@ class Classifier:
         """
         try:
             scaled = self._scale(tf.identity(tf.cast(pixels, tf.float32)))
+            scaled = tf.cast(scaled, tf.float32)
         except (NotImplementedError, AttributeError, TypeError) as error:
             raise ValueError(
                 f"The preprocess of {self.name} cannot take a tensor ({error}). It is "

@@ -18,7 +18,8 @@ class Attribution:
     Attributes
     ----------
     values : ndarray, float32, (h, w) or (h, w, channels)
-        Raw, signed, in the technique's own shape; always finite.
+        Raw, signed, in the technique's own shape; always finite. Not copied if it is
+        float32 already: what is handed over must not be changed afterwards.
     unit : str
         What a value of 1 is.
     image : ndarray, uint8, (H, W, 3)

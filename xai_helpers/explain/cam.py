@@ -17,7 +17,6 @@ from .engine import (
     batch_size,
     batches,
     check_score,
-    chosen,
     differentiate,
     score_of,
     seen,
@@ -94,11 +93,10 @@ def grad_cam(
     for part in batches(len(images), step, "Grad-CAM", progress):
         what = [seen(classifier, one) for one in images[part]]
         squares = np.stack([one["image"] for one in what])
-        maps, logits = run(tf.constant(squares), tf.constant(indices[part]))
-        maps, logits = [cams.numpy() for cams in maps], logits.numpy()
+        maps, logits, used = run(tf.constant(squares), tf.constant(indices[part]))
+        maps, logits = [cams.numpy() for cams in maps], np.float32(logits)
         for k, one in enumerate(what):
-            index = chosen(classifier, targets[part][k], logits[k])
-            told = about(classifier, index, logits[k], score) | one
+            told = about(classifier, int(used[k]), logits[k], score) | one
             found.append(
                 [
                     Attribution(
@@ -118,19 +116,23 @@ def grad_cam(
 
 
 def _function(classifier: Classifier, layers: tuple[str, ...], score: str):
-    """(pixels, class indices (N,)) → the maps of all layers (N, h, w), the logits."""
+    """(pixels, class indices (N,)) → all layers' maps (N, h, w), logits, indices."""
 
     def build():
         model = classifier.with_logits(*layers)
 
         def run(pixels, index):
             *outputs, logits = model(classifier.scale(pixels), training=False)
-            y = score_of(classifier, logits, index, score)
+            y, index = score_of(classifier, logits, index, score)
             gradients = differentiate(y, outputs)  # each (N, h, w, channels)
-            return [
-                cam(maps, gradient)
-                for maps, gradient in zip(outputs, gradients, strict=True)
-            ], logits
+            return (
+                [
+                    cam(maps, gradient)
+                    for maps, gradient in zip(outputs, gradients, strict=True)
+                ],
+                logits,
+                index,
+            )
 
         return run
 

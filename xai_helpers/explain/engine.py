@@ -92,9 +92,11 @@ def wanted(classifier: Classifier, target) -> int:
 
 
 def score_of(classifier: Classifier, logits: tf.Tensor, index, score: str):
-    """Inside a graph: the scores (N,) of a class, or of one for each, or ``FIRST``."""
+    """Inside a graph: the scores (N,) of a class, or of one for each, or ``FIRST``;
+    and the indices (N,) of these classes."""
     index = tf.where(index < 0, tf.argmax(logits, 1, tf.int32), index)
-    return tf.gather(scores(classifier, logits, score), index, axis=1, batch_dims=1)
+    found = scores(classifier, logits, score)
+    return tf.gather(found, index, axis=1, batch_dims=1), index
 
 
 def differentiate(y: tf.Tensor, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -115,7 +117,8 @@ def differentiate(y: tf.Tensor, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
 
 
 def gradient_function(classifier: Classifier, score: str) -> Callable:
-    """(pixels (N, height, width, 3), class index) → (d score / d pixel, the logits).
+    """(pixels (N, height, width, 3), class index) → d score / d pixel, the logits, the
+    class indices (N,).
 
     float32 tensors; pixels are RGB 0–255, so the unit is score per grey level. The
     index is int32: one for all, one for each, or ``FIRST``.
@@ -124,8 +127,8 @@ def gradient_function(classifier: Classifier, score: str) -> Callable:
     def build():
         def gradient(pixels, index):
             logits = classifier.network(classifier.scale(pixels), training=False)
-            y = score_of(classifier, logits, index, score)
-            return differentiate(y, [pixels])[0], logits
+            y, index = score_of(classifier, logits, index, score)
+            return differentiate(y, [pixels])[0], logits, index
 
         return gradient
 

@@ -95,6 +95,9 @@ def _plain(layer, after) -> bool:
         return False
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         return False
+    activation = getattr(layer, "activation", None)  # one's own may see neighbours
+    if activation and not activation.__module__.startswith("keras.src.activations"):
+        return False
     if type(layer) is keras.layers.AveragePooling2D:
         return layer.padding == "valid"  # else it divides by less at the border
     if type(layer) is keras.layers.BatchNormalization:
@@ -146,7 +149,8 @@ def savings(classifier: Classifier, places, patch) -> list[tuple[str, int, int]]
 
     places : int (N, 2), where the patches begin; patch : (height, width)
         Patches are computed in batches, so each costs what the most expensive does.
-        After the chain's end the whole map is computed.
+        After the chain's end the whole map is computed. A layer that is used twice
+        counts once.
     """
     steps = chain(classifier)
     maps = spans(steps, np.asarray(places), patch)[1:]
@@ -179,13 +183,19 @@ def prepare(classifier: Classifier, square, places, patch, colour) -> Patches | 
     if sum(row[1] for row in rows) <= PAYS * sum(row[2] for row in rows):
         return None
     painted = np.broadcast_to(colour, square.shape).astype("uint8")
-    middle = square.shape[1] // 2
-    half = np.concatenate([painted[:, :middle], square[:, middle:]], 1)
-    picture, paint, half = classifier.scale(np.stack([square, painted, half]))
-    joined = np.concatenate([paint[:, :middle], picture[:, middle:]], 1)
-    if not np.allclose(half, joined, rtol=1e-5, atol=1e-5):
-        return None
+    picture, paint = classifier.scale(np.stack([square, painted]))
+    for part in _halves(*square.shape[:2]):
+        mixed = classifier.scale(np.where(part, painted, square)[None])[0]
+        if not np.allclose(mixed, np.where(part, paint, picture), 1e-5, 1e-5):
+            return None
     return Patches(classifier, picture, paint, places, patch)
+
+
+def _halves(height: int, width: int):
+    """Left, right, and a chessboard in both colours: masks (height, width, 1)."""
+    y, x = np.ogrid[:height, :width]
+    left, white = x + 0 * y < width // 2, (y // 16 + x // 16) % 2 == 0
+    return [mask[..., None] for mask in (left, ~left, white, ~white)]
 
 
 class Patches:
@@ -198,7 +208,12 @@ class Patches:
     def __init__(self, classifier: Classifier, picture, paint, places, patch):
         self.steps = steps = chain(classifier)
         self.maps = spans(steps, places, patch)
-        self.paint = tf.constant(paint[None, : patch[0], : patch[1]])
+        self.painted = [
+            paint[row : row + patch[0], column : column + patch[1]]
+            for row, column in places
+        ]
+        beyond = {step.layer.name for step in steps}
+        self.rest = [la.shape for la in classifier.layers() if la.name not in beyond]
         keep = classifier.compiled("kept maps", lambda: _keeper(classifier, steps))
         self.kept = keep(tf.constant(picture[None]))
         several = tf.TensorSpec((None, None, None), "int32")
@@ -214,11 +229,12 @@ class Patches:
 
     def at_once(self) -> int:
         """How many patches at a time stay within the memory."""
-        windows = [
-            4 * down.width * across.width * step.after.shape[-1]
+        shapes = [
+            (down.width, across.width, step.after.shape[-1])
             for step, (down, across) in zip(self.steps, self.maps[1:], strict=True)
         ]
-        largest = max(*windows, 4 * int(np.prod(self.steps[-1].after.shape[1:])))
+        shapes += [self.steps[-1].after.shape[1:], *self.rest]  # those are whole
+        largest = 4 * max(int(np.prod(shape)) for shape in shapes)
         return int(np.clip(engine.MEMORY // (4 * largest), 1, AT_ONCE))
 
     def logits(self, part: slice) -> np.ndarray:
@@ -231,8 +247,8 @@ class Patches:
         ]
         size = self.steps[-1].after.shape[1:3]
         wheres.append(_where(maps[-1], np.zeros((2, 1), int), size, size))
-        paint = tf.repeat(self.paint, part.stop - part.start, axis=0)
-        return self.run(paint, self.kept, wheres).numpy()
+        painted = tf.constant(np.stack(self.painted[part]))
+        return self.run(painted, self.kept, wheres).numpy()
 
 
 def _needed(after: tuple[Span, Span], step: Step) -> tuple[list, list]:

@@ -57,14 +57,13 @@ def gradients(
     pixels = tf.constant(what["image"][None].astype("float32"))
     run = gradient_function(classifier, score)
     found = run(pixels, tf.constant(wanted(classifier, target)))
-    gradient, logits = (tensor.numpy()[0] for tensor in found)
-    index = chosen(classifier, target, logits)
+    gradient, logits, index = (tensor.numpy()[0] for tensor in found)
     return Attribution(
         gradient,
         unit=f"{score} per grey level",
         technique="gradients",
         model=classifier.name,
-        **about(classifier, index, logits, score),
+        **about(classifier, int(index), logits.astype("float32"), score),
         **what,
     )
 
@@ -127,7 +126,7 @@ def smoothgrad(
     for part in batches(samples, step, "SmoothGrad", progress):
         shape = (part.stop - part.start, *square.shape)
         noisy = square + noise * RANGE * rng.standard_normal(shape, "float32")
-        found, _ = gradient(tf.constant(noisy), tf.constant(index))
+        found = gradient(tf.constant(noisy), tf.constant(index))[0]
         total += found.numpy().sum(axis=0)
     return Attribution(
         total / samples,
