@@ -40,12 +40,12 @@ NETWORKS = ("vgg16", "xception")
 LAST = {"vgg16": "block5_conv3", "xception": "block14_sepconv2_act"}
 BLOCK_2 = {"vgg16": "block2_conv2", "xception": "block2_sepconv2_bn"}
 MIDDLE = {"vgg16": "block2_pool", "xception": "add_6"}  # VGG16's "layer 7" takes this
-BATCHES = (1, 8)  # tried for the limit; on two cores more are not faster
+BATCHES = (1, 8)  # tried for the limit
 REPETITIONS, LEAST = 3, 2  # turns, and seconds for all of them: short ones more often
 BEGIN, END = "<!-- speed, by tools/benchmark.py --readme -->", "<!-- end of speed -->"
 SHARED = (
-    "ours needs one forward and two backward passes for a sample, shap two of each: 4/3 "
-    "where both kinds cost the same."
+    "ours needs one forward and two backward passes for a sample, shap two of each: "
+    "4/3 where both kinds cost the same."
 )
 WHY = {  # targets that the committed run missed
     ("VGG16", "SHAP, pixels"): SHARED,
@@ -68,8 +68,8 @@ UNLIKE = {
     "only; not comparable number by number",
     "integrated gradients": "from zero after preprocessing, not multiplied by the way, "
     "of the softmax: not the paper's; not comparable",
-    "occlusion, every picture whole": "nearly white patch, 1 - p instead of a drop, partial patches at the "
-    "rim: not comparable",
+    "occlusion, every picture whole": "nearly white patch, 1 - p instead of a drop, "
+    "partial patches at the rim: not comparable",
     "SHAP, pixels": "other random pairs: sums compared",
     "SHAP, middle layer": "other random pairs: sums compared",
 }
