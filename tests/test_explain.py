@@ -312,6 +312,17 @@ def check_gradients(clf, network, image):
     assert score == pytest.approx(float(clf.network(x)[0, 285]), abs=1e-3)
 
 
+def test_a_map_whose_colours_cancel_says_that_it_is_zero():
+    """Red minus green: the slopes are 1 and -1 everywhere, and add up to nothing."""
+    clf, weights = linear()
+    weights[:] = 0
+    weights[..., 0, :], weights[..., 1, :] = 1, -1
+    clf.network.layers[-1].set_weights([weights.reshape(-1, 3), np.zeros(3)])
+    found = explain.gradients(clf, photo((20, 28)), 1)
+    assert found.values.any() and not found.map.any()
+    assert "the map is zero everywhere" in " ".join(found.notes)
+
+
 def test_gradients_of_the_networks_by_tape(clf, network, cat):
     check_gradients(clf, network, cat)
 

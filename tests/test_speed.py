@@ -58,7 +58,7 @@ def test_nobody_was_faster_by_doing_less(row):
         assert ours == 1
 
 
-def test_a_layer_that_counts_sees_every_image(monkeypatch):
+def test_a_layer_that_counts_sees_every_image():
     """The counting itself, on the fast techniques."""
     bench = benchmark.Bench("vgg16", quick=True, counting=True)
     rows = {row.technique: row for row in bench.rows()}

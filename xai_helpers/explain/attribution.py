@@ -78,7 +78,8 @@ class Attribution:
         self.image.setflags(write=False)
         if self.placement is not None and self.placement.note:
             self.notes.append(self.placement.note)
-        if not self.values[..., :1].any() and not self.values.any():
+        shown = self.values if self.technique == "activations" else self.map
+        if not shown.any():
             about = f"evidence for {self.label}" if self.label else "activation"
             sign = "positive " if self.label and not self.signed else ""
             place = " at this layer" if self.layer else ""
