@@ -529,6 +529,43 @@ def test_expected_gradients_on_vgg16_keep_their_promise(vgg16, cat, layer):
     assert gap < 4 * checks["standard error"]
 
 
+@pytest.mark.parametrize("layer", [None, "one"])
+def test_a_background_is_looked_at_once_and_again_when_anything_changed(layer):
+    """Another photo in it, another order, other weights: as from a new classifier."""
+    clf, image = toy(), photo((12, 14))
+    others = np.stack([photo((12, 14), k) for k in range(1, 5)])
+    looks, real = [], clf.logits
+    clf.logits = lambda images: looks.append(np.ndim(images)) or real(images)
+
+    def check():
+        fresh = toy()
+        fresh.network.set_weights(clf.network.get_weights())
+        ours, theirs = (
+            explain.shap_gradients(c, image, others, 1, layer=layer, samples=9)
+            for c in (clf, fresh)
+        )
+        assert ours.checks == theirs.checks
+        assert np.array_equal(ours.values, theirs.values)
+        return looks.count(4)  # the images (n, h, w, 3) that were asked for
+
+    assert [check(), check()] == [1, 1]
+    others[2, 3:6] = 255
+    assert [check(), check()] == [2, 2]
+    others = others[::-1]
+    assert check() == 3
+    clf.network.set_weights([-weights for weights in clf.network.get_weights()])
+    assert [check(), check()] == [4, 4]
+
+
+def test_a_batch_is_divided_evenly():
+    for total, size, wanted in ((16, 6, [6, 6, 4]), (17, 16, [9, 8]), (3, 5, [3])):
+        parts = list(engine.batches(total, size, "", False))
+        assert [part.stop - part.start for part in parts] == wanted
+        assert np.concatenate([np.r_[part] for part in parts]).tolist() == list(
+            range(total)
+        )
+
+
 def test_the_samples_do_not_depend_on_the_memory(monkeypatch):
     clf = toy()
     image, others = photo((12, 14)), photo((12, 14), 1)[None]

@@ -113,6 +113,7 @@ class Classifier:
         self._scale = preprocess
         self._functions: dict = {}
         self._placements: dict = {}
+        self._background: dict = {}  # what explain.shap_gradients keeps of the last one
         self._forward = self.compiled(
             "forward", lambda: partial(self.network, training=False)
         )

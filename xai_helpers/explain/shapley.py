@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
 
@@ -83,7 +84,9 @@ def shap_gradients(
 
     rng = np.random.default_rng(seed)
     pairs = rng.integers(len(background), size=samples), rng.random(samples, "float32")
-    entering, its_logits = _look(classifier, known, background)
+    photos = _digest(classifier, background)
+    its_logits = _kept(classifier, photos, lambda: classifier.logits(background))
+    entering = _entering(classifier, known, background, photos)
     x = _before(classifier, known, what["image"][None])[0]
     total = np.zeros((len(indices), *x.shape), "float64")
     sums = np.empty((len(indices), samples))
@@ -166,27 +169,37 @@ def _before(classifier: Classifier, layer: Layer | None, squares) -> np.ndarray:
     )
 
 
-def _look(classifier: Classifier, layer: Layer | None, background):
-    """(indices → what the layer puts out for those photos, the logits of all).
+def _entering(classifier: Classifier, layer: Layer | None, background, photos: str):
+    """Indices → what the layer puts out for those photos of the background.
 
-    Kept for all photos if that fits into the memory, else computed when asked for.
+    Kept for all photos if that takes a quarter of the memory or less, else computed
+    when asked for.
     """
     if layer is None:
-        return lambda rows: background[rows], classifier.logits(background)
-    if 4 * int(np.prod(layer.shape)) * len(background) > engine.MEMORY:
-        asked = partial(_before, classifier, layer)
-        return lambda rows: asked(background[rows]), classifier.logits(background)
-    both = classifier.compiled(
-        ("layer and logits", layer.name),
-        lambda: partial(classifier.with_logits(layer.name), training=False),
-    )
-    step = engine.batch_size(classifier, backward=False)
-    parts = [
-        both(classifier.scale(tf.constant(background[start : start + step])))
-        for start in range(0, len(background), step)
-    ]
-    kept, logits = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return lambda rows: kept[rows], logits
+        return lambda rows: background[rows]
+    before = partial(_before, classifier, layer)
+    if 4 * int(np.prod(layer.shape)) * len(background) > engine.MEMORY // 4:
+        return lambda rows: before(background[rows])
+    kept = _kept(classifier, photos, lambda: before(background), layer.name)
+    return lambda rows: kept[rows]
+
+
+def _digest(classifier: Classifier, background: np.ndarray) -> str:
+    """A name for these photos in front of this network with these weights."""
+    found = hashlib.sha1(np.ascontiguousarray(background), usedforsecurity=False)
+    for weights in classifier.network.weights:
+        found.update(np.ascontiguousarray(weights))
+    return found.hexdigest()
+
+
+def _kept(classifier: Classifier, photos: str, make: Callable, layer: str = ""):
+    """``make()``, or what it gave for the last photo, if the background is the same."""
+    place = "layer" if layer else "logits"  # one of each is kept
+    key, found = classifier._background.get(place, (None, None))
+    if key != (photos, layer):
+        found = make()
+        classifier._background[place] = (photos, layer), found
+    return found
 
 
 def _standard_error(sums: np.ndarray) -> float:
