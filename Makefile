@@ -23,7 +23,7 @@ help:
 	@echo "make test     set up, run every test, the notebooks under nbval included"
 	@echo "make check    the fast part of the tests: lint and package tests"
 	@echo "make render   execute the notebooks and write their committed outputs"
-	@echo "make bench    how fast each technique and each slider is on this machine (25 min)"
+	@echo "make bench    how fast each technique and each slider is on this machine (40 min)"
 	@echo "make growth   time and memory with more patches, samples, pixels, images (10 min)"
 	@echo "make rivals   xplique, saliency and captum beside ours (6 GB for their packages)"
 	@echo "make weights  fetch the portable weights and show which are present"

@@ -474,15 +474,14 @@ def tiles(attribution, *, count: int = 16, side: int = 112) -> np.ndarray:
     """
     found, (height, width) = [], attribution.image.shape[:2]
     edges = [round(side * edge / max(height, width)) for edge in (height, width)]
+    style = _colours(attribution, 1.0)
+    scale = matplotlib.colors.Normalize(style["vmin"], style["vmax"])
+    colours = matplotlib.colormaps[style["cmap"]]
     for channel in strongest(attribution, count):
         values = attribution.place(attribution.values[..., channel])
         top = float(np.abs(values).max()) or 1.0
-        style = _colours(attribution, top)
-        scale = matplotlib.colors.Normalize(style["vmin"], style["vmax"])
-        tile = matplotlib.colormaps[style["cmap"]](scale(values), bytes=True)[..., :3]
-        tile = Image.fromarray(tile).resize(
-            (edges[1] - 2, edges[0] - 2), Image.BILINEAR
-        )
+        tile = Image.fromarray(colours(scale(values / top), bytes=True))
+        tile = tile.convert("RGB").resize((edges[1] - 2, edges[0] - 2), Image.BILINEAR)
         found.append(np.pad(tile, ((0, 2), (0, 2), (0, 0)), constant_values=255))
     blank = np.full((*edges, 3), 255, "uint8")
     found += [blank] * (-len(found) % 4)
