@@ -330,7 +330,7 @@ class Bench:
 
     def shap(self, layer, samples=None):
         """shap's explainer, on the part of the network that it has to know. It is made
-        in the first turn, which is not timed, and has seen the background then, as ours.
+        in the first turn, which is not timed; then both have seen the background.
         """
         import shap
 
