@@ -1,6 +1,8 @@
 """xplique, saliency and captum, timed beside the same techniques here.
 
-    make rivals    makes both environments (6 GB, mostly PyTorch), then measures
+    make rivals                         makes both environments (6 GB, mostly
+                                        PyTorch), then measures
+    python tools/rivals.py --readme     write the README's table from what was found
 
 They are no part of the project. xplique and saliency run on our own VGG16, in an
 environment that borrows the project's TensorFlow; captum needs PyTorch, which must not
@@ -35,6 +37,8 @@ FOR_TENSORFLOW = (  # without what they depend on: that is in the project alread
 ).split()
 FOR_TORCH = "torch captum".split()
 SAMPLES, PATCH, REPETITIONS = 16, 28, 3
+NAMES = "xplique", "saliency", "captum"
+BEGIN, END = "<!-- rivals, by tools/rivals.py --readme -->", "<!-- end of rivals -->"
 
 
 def environment(name: str) -> Path:
@@ -161,7 +165,7 @@ def in_tensorflow() -> list[dict]:
                 "technique": technique,
                 "seconds": turns(actions),
                 "cosine": {
-                    name: cosine(ours, result)
+                    name: cosine(np.abs(ours) if (result >= 0).all() else ours, result)
                     for name, result in results.items()
                     if name != "ours" and result.size == ours.size
                 },
@@ -277,14 +281,50 @@ def in_torch(path: str) -> list[dict]:
     return found
 
 
+def markdown(found: dict) -> str:
+    """One line for each technique; captum beside the bare passes in PyTorch."""
+    from benchmark import duration, ratio
+
+    lines = [
+        "| technique | ours | xplique ÷ ours | saliency ÷ ours | captum ÷ its passes "
+        "| cosine with ours |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row, torch in zip(found["tensorflow"], found["torch"], strict=True):
+        assert row["technique"] == torch["technique"]
+        spent, passes = row["seconds"], torch["seconds"]
+        others = [
+            ratio(spent[name] / spent["ours"]) if name in spent else "–"
+            for name in ("xplique", "saliency")
+        ]
+        others.append(ratio(passes["captum"] / passes["passes in PyTorch"]))
+        like = row["cosine"] | torch.get("cosine", {})
+        like = ", ".join(f"{n} {value:.2f}" for n, value in like.items() if n in NAMES)
+        cells = [row["technique"], duration(spent["ours"]), *others, like or "–"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def readme(text: str) -> str:
+    """The README with the table between its two marks."""
+    inside = "\n\n".join([BEGIN, markdown(json.loads(OUT.read_text("utf-8"))), END])
+    start, end = text.index(BEGIN), text.index(END) + len(END)
+    return text[:start] + inside + text[end:]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inside", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--only", choices=("tensorflow", "torch"))
+    parser.add_argument("--readme", action="store_true", help="write its table")
     asked = parser.parse_args()
     if asked.inside:
         kind, path = asked.inside[0], asked.inside[1:]
         print(json.dumps(in_tensorflow() if kind == "tensorflow" else in_torch(*path)))
+        return
+    if asked.readme:
+        path = ROOT / "README.md"
+        path.write_text(readme(path.read_text("utf-8")), "utf-8")
         return
     found = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
