@@ -79,7 +79,7 @@ class Attribution:
         if self.placement is not None and self.placement.note:
             self.notes.append(self.placement.note)
         shown = self.values if self.technique == "activations" else self.map
-        if not shown.any():
+        if not shown[..., :1].any() and not shown.any():  # mostly one look at a part
             about = f"evidence for {self.label}" if self.label else "activation"
             sign = "positive " if self.label and not self.signed else ""
             place = " at this layer" if self.layer else ""
