@@ -10,9 +10,11 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import benchmark  # noqa: E402
+import rivals  # noqa: E402
 
 README = (ROOT / "README.md").read_text("utf-8")
 SPEED = json.loads((benchmark.TABLES / "speed-cpu.json").read_text("utf-8"))
+GROWTH = json.loads((benchmark.TABLES / "growth.json").read_text("utf-8"))
 ROWS = {(row["network"], row["technique"]): row for row in SPEED["rows"]}
 BOTH = [
     "activations",
@@ -29,6 +31,7 @@ BOTH = [
 
 def test_the_readme_shows_what_was_measured():
     assert benchmark.readme(README) == README
+    assert rivals.readme(README) == README
 
 
 def test_every_technique_was_measured_on_both_networks():
@@ -86,3 +89,36 @@ def test_the_sliders_and_the_import():
     for row in SPEED["sliders"]:
         assert row["slowest step"] <= 100
     assert SPEED["import ms"] < 300
+
+
+def test_growth_was_measured_on_the_same_machine_up_to_what_the_readme_says():
+    assert GROWTH["machine"] == SPEED["machine"]
+    most = {name: rows[-1][0] for name, rows in GROWTH.items() if name != "machine"}
+    wanted = {"patches": 841, "whole": 225, "samples": 64, "pixels": 672}
+    assert most == wanted | {"images": 1000}
+
+
+def test_time_grew_in_proportion_and_memory_did_not():
+    """From the middle of each series on, where the start no longer counts."""
+    for name in ("patches", "whole", "samples", "pixels", "images"):
+        before, last = GROWTH[name][-2:]
+        more = (last[0] / before[0]) ** (2 if name == "pixels" else 1)
+        assert 0.8 * more < last[1] / before[1] < 1.2 * more, name
+    for name in ("patches", "whole"):
+        before, last = GROWTH[name][-2:]
+        assert last[2] < 1.1 * before[2], name
+    (few, _, start), (many, _, end) = GROWTH["images"][-2:]
+    square = 299 * 299 * 3 / 2**20
+    assert end - start < 1.1 * 2 * square * (many - few)
+
+
+def test_rivals_were_measured_on_equal_work():
+    """What should be equal is: the same network, the same question."""
+    found = json.loads(rivals.OUT.read_text("utf-8"))
+    rows = {row["technique"]: row["cosine"] for row in found["tensorflow"]}
+    assert rows["gradients"]["saliency"] > 0.999
+    assert rows["occlusion"]["ours, every picture whole"] > 0.999
+    assert rows["occlusion"]["xplique"] > 0.999
+    assert rows["Grad-CAM"]["xplique"] > 0.99
+    (captum,) = [row["cosine"] for row in found["torch"] if "cosine" in row]
+    assert captum["captum"] > 0.999

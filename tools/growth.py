@@ -29,15 +29,17 @@ from benchmark import (
     peak_mb,
     seconds,
 )
+from matplotlib.ticker import LogLocator
 
 OUT, FIGURE = TABLES / "growth.json", ROOT / "docs" / "growth.png"
 PATCH = 28
+SIDES = 112, 224, 336, 448, 672  # a process for each: memory once taken is kept
 TITLES = {
     "patches": "Occlusion, VGG16: patches",
     "whole": "every picture whole",
     "samples": "SmoothGrad, VGG16: samples",
-    "pixels": "Grad-CAM, VGG16's layers: side in pixels",
-    "images": "Grad-CAM, Xception: images in a stack",
+    "pixels": "Grad-CAM, VGG16: side in pixels",
+    "images": "Grad-CAM, Xception: images",
 }
 
 
@@ -77,17 +79,17 @@ def samples():
         )
 
 
-def pixels():
-    """Random weights: the time does not depend on them."""
-    from xai_helpers import explain, keras, load_classifier, sample_image
+def pixels(side: int):
+    """VGG16's layers with random weights: the time does not depend on them."""
+    from xai_helpers import Classifier, explain, keras, sample_image
 
-    for side in (112, 224, 336, 448, 672):
-        base = keras.applications.VGG16(
-            weights=None, include_top=False, input_shape=(side, side, 3), pooling="avg"
-        )
-        model = keras.Sequential([base, keras.layers.Dense(10)])
-        clf = load_classifier(model, preprocess="vgg16", verbose=False)
-        yield side, partial(explain.grad_cam, clf, sample_image(PHOTO), 0)
+    network = keras.applications.VGG16(
+        weights=None, include_top=False, input_shape=(side, side, 3), pooling="avg"
+    )
+    scale = keras.applications.vgg16.preprocess_input
+    classes = [("", f"channel {k}") for k in range(512)]
+    clf = Classifier("VGG16", network, scale, classes, weights="random")
+    yield side, partial(explain.grad_cam, clf, sample_image(PHOTO), 0)
 
 
 def images():
@@ -102,16 +104,17 @@ def images():
         yield count, partial(explain.grad_cam, clf, stack, TARGET)
 
 
-SERIES = {f.__name__: f for f in (patches, whole, samples, pixels, images)}
+SERIES = {f.__name__: f for f in (patches, whole, samples)}
+SERIES |= {f"pixels {side}": partial(pixels, side) for side in SIDES}
+SERIES |= {"images": images}
 
 
 def measure(name: str) -> list[list]:
     """[how much, seconds, megabytes beyond the loaded network] from small to large."""
     found, loaded = [], 0.0
     for count, run in SERIES[name]():
-        if not found or name == "pixels":  # another network
-            loaded = forget_peak()
-        if count < 20 or name == "pixels":
+        loaded = loaded or forget_peak()
+        if count < 20 or "pixels" in name:
             run()  # compiles
         forget_peak()
         found.append([count, round(seconds(run), 3), round(peak_mb() - loaded)])
@@ -130,20 +133,24 @@ def draw(found: dict) -> None:
         above, below = axes[:, column]
         above.loglog(counts, times, **style)
         below.semilogx(counts, megabytes, **style)
-        below.set_ylim(0, None)
         if name != "whole":
+            power = 2 if name == "pixels" else 1
+            line = [times[-1] * (n / counts[-1]) ** power for n in counts]
+            above.loglog(counts, line, color="0.4", ls=":", lw=1)
             above.set_title(TITLES[name], fontsize=10)
-    axes[0, 0].set_ylabel("seconds")
+            above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            above.yaxis.set_major_formatter("{x:g}")
+    shown = ("patches", "samples", "pixels", "images")
+    for axis, name in zip(axes[1], shown, strict=True):
+        counts = [row[0] for row in found[name]]
+        axis.set_xticks(counts, map(str, counts), fontsize=8)
+        axis.set_ylim(0, None)
+    axes[0, 0].set_ylabel("seconds (dotted: in proportion)")
     axes[1, 0].set_ylabel("megabytes, peak")
     axes[0, 0].legend(fontsize=8)
     for axis in axes.flat:
-        axis.grid(alpha=0.3)
-    for axis, name in zip(
-        axes[1], ("patches", "samples", "pixels", "images"), strict=True
-    ):
-        counts = [row[0] for row in found[name]]
-        axis.set_xticks(counts, map(str, counts), fontsize=8)
         axis.minorticks_off()
+        axis.grid(alpha=0.3)
     plt.savefig(FIGURE, dpi=90)
 
 
@@ -160,8 +167,9 @@ def main() -> None:
         for name in SERIES:
             here = [sys.executable, __file__, "--series", name]
             answer = subprocess.run(here, capture_output=True, text=True, check=True)
-            found[name] = json.loads(answer.stdout.splitlines()[-1])
-            print(name, found[name], flush=True)
+            rows = json.loads(answer.stdout.splitlines()[-1])
+            found.setdefault(name.split()[0], []).extend(rows)
+            print(name, rows, flush=True)
         OUT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
     draw(json.loads(OUT.read_text("utf-8")))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from .._tensorflow import tf
 from ..models import Classifier
 from . import placement
@@ -50,7 +52,7 @@ def activations(classifier: Classifier, image, layer):
     by_name = dict(zip(dict.fromkeys(names), outputs, strict=True))
     maps = [
         Attribution(
-            by_name[name].numpy()[0],
+            np.asarray(memoryview(by_name[name]))[0],  # numpy() would copy megabytes
             unit="activation",
             technique="activations",
             model=classifier.name,

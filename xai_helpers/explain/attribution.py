@@ -65,7 +65,7 @@ class Attribution:
         self.notes = list(self.notes)
         values = np.asarray(self.values, "float32").view()
         with np.errstate(all="ignore"):  # one look at all; a second only if need be
-            fine = np.isfinite(values.sum())
+            fine = np.isfinite(np.vdot(values, values))
         broken = np.zeros(1) if fine else ~np.isfinite(values)
         if broken.any():
             self.notes.append(

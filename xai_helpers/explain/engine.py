@@ -144,15 +144,15 @@ def batch_size(
     """How many images at a time stay within ``MEMORY`` (``XAI_MEMORY_MB``), 1 to 16.
 
     A backward pass keeps about every layer's output; not what enters a normalisation,
-    whose slope does not depend on it. A forward pass keeps only a few layers' at a
-    time. More than 16 are not faster on a CPU.
+    whose slope does not depend on it; and needs room for the one it works on. A forward
+    pass keeps only a few layers' at a time. More than 16 are not faster on a CPU.
     """
     layers = [la for la in classifier.layers() if not after or la.index >= after.index]
     if backward:
         layers = [la for la in layers if la.kind != "BatchNormalization"]
     shapes = [(*classifier.input_size, 3), *(layer.shape for layer in layers)]
     sizes = [4 * int(np.prod(shape)) for shape in shapes]
-    needed = sum(sizes) if backward else 4 * max(sizes)
+    needed = sum(sizes) + max(sizes) if backward else 4 * max(sizes)
     return int(np.clip(MEMORY // needed, 1, 16))
 
 
