@@ -37,7 +37,7 @@ FOR_TENSORFLOW = (  # without what they depend on: that is in the project alread
 ).split()
 FOR_TORCH = "torch captum".split()
 SAMPLES, PATCH, REPETITIONS = 16, 28, 3
-NAMES = "xplique", "saliency", "captum"
+NAMES = "xplique", "saliency", "captum", "ours, another seed"
 BEGIN, END = "<!-- rivals, by tools/rivals.py --readme -->", "<!-- end of rivals -->"
 
 
@@ -120,6 +120,9 @@ def in_tensorflow() -> list[dict]:
         },
         "SmoothGrad": {
             "ours": lambda: explain.smoothgrad(*given, samples=SAMPLES).values,
+            "ours, another seed": lambda: (
+                explain.smoothgrad(*given, samples=SAMPLES, seed=1).values
+            ),
             "xplique": lambda: xplique.SmoothGrad(
                 rgb, nb_samples=SAMPLES, noise=0.15 * 255, reducer=None
             )(pixels, asked),
