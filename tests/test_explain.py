@@ -1202,6 +1202,29 @@ def test_half_precision_gives_nearly_the_same_grad_cam():
     assert distance(b, a) < 0.03
 
 
+@pytest.mark.parametrize(
+    "policy, epsilon", [("mixed_float16", 2**-10), ("mixed_bfloat16", 2**-7)]
+)
+def test_activations_of_half_precision_are_read_as_numbers(policy, epsilon):
+    """Input, kernel and output are rounded once each: at most half an epsilon."""
+    head = lambda x: layers.Dense(3, dtype="float32")(  # noqa: E731
+        layers.GlobalAveragePooling2D()(x)
+    )
+    maps = []
+    for kind in ("float32", policy):
+        keras.config.set_dtype_policy(kind)
+        try:
+            keras.utils.set_random_seed(0)
+            model = small(head, base=[layers.Conv2D(4, 3, name="one", use_bias=False)])
+            clf = load_classifier(model, preprocess=lambda x: x / 255, verbose=False)
+            maps.append(explain.activations(clf, photo((32, 32)), "one").values)
+        finally:
+            keras.config.set_dtype_policy("float32")
+    exact, found = maps
+    assert found.dtype == np.float32 and exact.any()
+    assert distance(found, exact) < 1.5 * epsilon
+
+
 def test_the_packages_own_objects_are_taken(xception, cat):
     layer, best = xception.layer("block2_sepconv1"), xception.top(cat, 2)
     found = explain.grad_cam(xception, cat, best[1], layer)

@@ -52,7 +52,7 @@ def activations(classifier: Classifier, image, layer):
     by_name = dict(zip(dict.fromkeys(names), outputs, strict=True))
     maps = [
         Attribution(
-            np.asarray(memoryview(by_name[name]))[0],  # numpy() would copy megabytes
+            np.asarray(by_name[name])[0],  # numpy() would copy megabytes
             unit="activation",
             technique="activations",
             model=classifier.name,
