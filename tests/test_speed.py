@@ -99,7 +99,7 @@ def test_growth_was_measured_on_the_same_machine_up_to_what_the_readme_says():
 
 
 def test_time_grew_in_proportion_and_memory_did_not():
-    """From the middle of each series on, where the start no longer counts."""
+    """Over the last step of each series, to a fifth: so much do times vary here."""
     for name in ("patches", "whole", "samples", "pixels", "images"):
         before, last = GROWTH[name][-2:]
         more = (last[0] / before[0]) ** (2 if name == "pixels" else 1)
@@ -119,7 +119,7 @@ def test_rivals_were_measured_on_equal_work():
     assert rows["gradients"]["saliency"] > 0.999
     assert rows["occlusion"]["xplique"] > 0.999
     assert rows["Grad-CAM"]["xplique"] > 0.99
-    chance = rows["SmoothGrad"].pop("ours, another seed")  # noise: no two are the same
-    assert all(value > chance - 0.05 for value in rows["SmoothGrad"].values())
+    alike = {round(value, 1) for value in rows["SmoothGrad"].values()}
+    assert len(alike) == 1  # as two seeds of ours, to the digit: the README says so
     (captum,) = [row["cosine"] for row in found["torch"] if "cosine" in row]
     assert captum["captum"] > 0.999

@@ -55,12 +55,12 @@ WHY = {  # targets that the committed run missed
     for network in ("VGG16", "Xception")
     for technique, rest in {
         "SHAP, pixels": ".",
-        "SHAP, middle layer": ", for the photo's own pass, and for a look whether "
-        "background and weights are those of the last call.",
+        "SHAP, middle layer": ": it also asks about the photo itself, and looks "
+        "whether background and weights are those of the last call.",
     }.items()
 } | {
-    ("Xception", "activations"): "{extra} beside so short a pass go mostly into "
-    "cutting the photo to the network's square and scaling its colours."
+    ("Xception", "activations"): "so short a pass that {extra} count: ours "
+    "also cuts the photo to the network's square and scales its colours."
 }
 UNLIKE = {
     "activations": "draws one picture of all channels; the numbers in it are compared",

@@ -80,7 +80,11 @@ def samples():
 
 
 def pixels(side: int):
-    """VGG16's layers with random weights: the time does not depend on them."""
+    """VGG16's layers with random weights: the time does not depend on them.
+
+    Not by ``load_classifier``: it asks a model that it does not know a question, and
+    the memory for that would be there already.
+    """
     from xai_helpers import Classifier, explain, keras, sample_image
 
     network = keras.applications.VGG16(
