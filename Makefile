@@ -9,23 +9,27 @@ NBVAL ?= --nbval
 LAB_OPTIONS ?=
 # The same, and --port=8867, for the app.
 APP_OPTIONS ?=
+# A photo is uploaded in one message; one of more than 10 MiB would cut the connection.
+UPLOADS = tornado_settings="{'websocket_max_message_size': 1073741824}"
 # The committed outputs belong to the portable weights; XAI_WEIGHTS=imagenet tests others.
 KIND = $(or $(XAI_WEIGHTS),portable)
 NBVAL_OPTIONS = --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help install weights lab app tables run test check render bench growth rivals heads lock gpu clean
+.PHONY: help install weights lab app tables run test check lint render bench scaling compare readme lines heads lock gpu clean
 
 help:
 	@echo "make lab      set up, prepare the weights, open JupyterLab on the first notebook"
 	@echo "make app      set up, open the control panel as a page of its own, no notebook"
 	@echo "make run      set up, execute every notebook, write the pages to build/html/"
 	@echo "make test     set up, run every test, the notebooks under nbval included"
-	@echo "make check    the fast part of the tests: lint and package tests"
+	@echo "make check    the fast part of the tests: lint, and the tests on toy models (90 s)"
 	@echo "make render   execute the notebooks and write their committed outputs"
 	@echo "make bench    how fast each technique and each slider is on this machine (40 min)"
-	@echo "make growth   time and memory with more patches, samples, pixels, images (10 min)"
-	@echo "make rivals   xplique, saliency and captum beside ours (6 GB for their packages)"
+	@echo "make scaling  time and memory with more patches, samples, pixels, images (10 min)"
+	@echo "make compare  xplique, saliency and captum beside ours (6 GB for their packages)"
+	@echo "make readme   write the README's tables of techniques and of what was measured"
+	@echo "make lines    how much there is to read: lines of each storey, longest technique"
 	@echo "make weights  fetch the portable weights and show which are present"
 	@echo "make gpu      swap the CPU build of TensorFlow for the CUDA one (gigabytes)"
 	@echo "make tables   measure the techniques for notebooks 08 and 10 again (over an hour)"
@@ -46,57 +50,68 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@touch $@
 
 weights: install
-	@$(BIN)/python -m xai_helpers.weights fetch
-	@$(BIN)/python -m xai_helpers.weights
+	@$(BIN)/python -m xai_helpers weights fetch
+	@$(BIN)/python -m xai_helpers weights
 
 lab: install
-	@if [ "$$XAI_WEIGHTS" = imagenet ]; then $(BIN)/python -m xai_helpers.weights fetch --kind imagenet; else $(BIN)/python -m xai_helpers.weights fetch; fi
-	@$(BIN)/jupyter lab $(LAB_OPTIONS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	@if [ "$$XAI_WEIGHTS" = imagenet ]; then $(BIN)/python -m xai_helpers weights fetch --kind imagenet; else $(BIN)/python -m xai_helpers weights fetch; fi
+	@XAI_UPLOAD_MB=100 $(BIN)/jupyter lab --ServerApp.$(UPLOADS) $(LAB_OPTIONS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 app: install
-	@$(BIN)/python -m xai_helpers.weights fetch
-	@$(BIN)/voila app/panel.ipynb $(APP_OPTIONS)
+	@$(BIN)/python -m xai_helpers weights fetch
+	@XAI_UPLOAD_MB=100 $(BIN)/voila app/panel.ipynb --Voila.$(UPLOADS) $(APP_OPTIONS)
 
 tables: install
-	@$(BIN)/python -m xai_helpers.weights fetch
-	@$(BIN)/python tools/make_tables.py
+	@$(BIN)/python -m xai_helpers weights fetch
+	@$(BIN)/python tools/tables.py
 
 run: install
-	@$(BIN)/python -m xai_helpers.weights fetch
+	@$(BIN)/python -m xai_helpers weights fetch
 	@$(BIN)/python tools/render_notebooks.py --html build/html
 
-test: check
+test: lint
+	@XAI_WEIGHTS=$(KIND) $(BIN)/python -m pytest tests -m "not network"
 	@XAI_WEIGHTS=$(KIND) $(BIN)/python -m pytest notebooks $(NBVAL) $(NBVAL_OPTIONS)
 
-check: install
-	@$(BIN)/python -m xai_helpers.weights fetch
-	@if [ $(KIND) = imagenet ]; then $(BIN)/python -m xai_helpers.weights fetch --kind imagenet; fi
+check: lint
+	@XAI_WEIGHTS=$(KIND) $(BIN)/python -m pytest tests -m "not network and not real"
+
+lint: install
+	@$(BIN)/python -m xai_helpers weights fetch
+	@if [ $(KIND) = imagenet ]; then $(BIN)/python -m xai_helpers weights fetch --kind imagenet; fi
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@XAI_WEIGHTS=$(KIND) $(BIN)/python -m pytest tests -m "not network"
 
 render: install
-	@$(BIN)/python -m xai_helpers.weights fetch
+	@$(BIN)/python -m xai_helpers weights fetch
 	@XAI_WEIGHTS=portable $(BIN)/python tools/render_notebooks.py
 
 bench: install
-	@$(BIN)/python -m xai_helpers.weights fetch
+	@$(BIN)/python -m xai_helpers weights fetch
 	@$(BIN)/python tools/benchmark.py $(BENCH)
 
-growth: install
-	@$(BIN)/python -m xai_helpers.weights fetch
-	@$(BIN)/python tools/growth.py
+scaling: install
+	@$(BIN)/python -m xai_helpers weights fetch
+	@$(BIN)/python tools/scaling.py
 
-rivals: install
-	@$(BIN)/python -m xai_helpers.weights fetch
-	@$(BIN)/python tools/rivals.py
+compare: install
+	@$(BIN)/python -m xai_helpers weights fetch
+	@$(BIN)/python tools/compare_libraries.py
+
+readme: install
+	@$(BIN)/python tools/readme.py
+	@$(BIN)/python tools/benchmark.py --readme
+	@$(BIN)/python tools/compare_libraries.py --readme
+
+lines: install
+	@$(BIN)/python tools/lines.py
 
 gpu: install
 	@$(BIN)/python -m pip uninstall --yes --quiet tensorflow-cpu
 	@$(BIN)/python -m pip install --quiet "tensorflow[and-cuda]==$$($(BIN)/python -c 'import re; print(re.search(r"^tensorflow==(\S+)", open("requirements.lock").read(), re.M)[1])')"
 
 heads: install
-	@$(BIN)/python tools/fit_portable_heads.py $(HEADS)
+	@$(BIN)/python tools/heads/fit.py $(HEADS)
 
 lock:
 	@command -v uv >/dev/null || { echo "error: uv not found; pip install uv"; exit 1; }

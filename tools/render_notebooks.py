@@ -45,8 +45,8 @@ def tagged(cell: NotebookNode, tag: str) -> bool:
 def title(path: Path) -> str:
     """The first heading of a notebook, "03 · Inside Xception"."""
     for cell in nbformat.read(path, as_version=4).cells:
-        if found := re.match(r"# (.+)", cell.source):
-            return found[1]
+        if heading := re.match(r"# (.+)", cell.source):
+            return heading[1]
     raise SystemExit(f"{path} has no title")
 
 
@@ -103,12 +103,12 @@ def with_generated_parts(path: Path) -> NotebookNode:
             kept = before.get(cell.id)
             if kept is not None and kept.source == cell.source and "outputs" in cell:
                 cell.execution_count, cell.outputs = kept.execution_count, kept.outputs
-        rest = [cell for cell in notebook.cells if not tagged(cell, "exercise")]
-        heading = [k for k, c in enumerate(rest) if c.source.startswith("## Exercises")]
-        if not heading:
+        cells = [cell for cell in notebook.cells if not tagged(cell, "exercise")]
+        starts = [c.source.startswith("## Exercises") for c in cells]
+        if True not in starts:
             raise SystemExit(f"{path} has no cell that begins with '## Exercises'")
-        start = heading[0] + 1
-        notebook.cells = rest[:start] + new + rest[start:]
+        start = starts.index(True) + 1
+        notebook.cells = cells[:start] + new + cells[start:]
     return notebook
 
 
@@ -146,7 +146,7 @@ def tidied(notebook: NotebookNode) -> NotebookNode:
 
 def readme_figures(notebook: NotebookNode) -> dict[Path, bytes]:
     """File and content of each figure that the README shows."""
-    found = {}
+    figures = {}
     for cell in notebook.cells:
         for tag in cell.metadata.get("tags", []):
             if tag.startswith("readme-"):
@@ -154,8 +154,8 @@ def readme_figures(notebook: NotebookNode) -> dict[Path, bytes]:
                 ending = "png" if "image/png" in data else "jpg"
                 content = data.get("image/png") or data["image/jpeg"]
                 path = ROOT / "docs" / f"{tag.removeprefix('readme-')}.{ending}"
-                found[path] = base64.b64decode(content)
-    return found
+                figures[path] = base64.b64decode(content)
+    return figures
 
 
 def without_formulas(notebook: NotebookNode) -> tuple[NotebookNode, dict[str, str]]:
@@ -168,10 +168,10 @@ def without_formulas(notebook: NotebookNode) -> tuple[NotebookNode, dict[str, st
 
     formulas = {}
 
-    def token(found: re.Match) -> str:
+    def token(match: re.Match) -> str:
         key = f"formula{len(formulas):03d}end"
-        display = "block" if found[1] else "inline"
-        formulas[key] = convert(found[1] or found[2], display=display)
+        display = "block" if match[1] else "inline"
+        formulas[key] = convert(match[1] or match[2], display=display)
         return key
 
     copied = nbformat.from_dict(notebook)

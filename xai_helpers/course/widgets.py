@@ -1,0 +1,387 @@
+"""Sliders over one technique, ``explore``, or over all of them, ``panel``.
+
+Plain ipywidgets, the picture in an ``Image``. What was computed once is kept; what
+takes long runs beside, shows its progress, and can be cancelled.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import threading
+from collections import namedtuple
+
+import ipywidgets as ipw
+import numpy as np
+
+from ..core import explain
+from ..core.attribution import Attribution
+from ..core.classifier import Classifier
+from ..engine.checks import SCORES
+from ..engine.image_files import load_image
+from . import plots, samples
+from .controls import PIXELS, STYLE, choice, controls_of, restore, slider
+
+IMAGE_SIZE = 448  # of the picture, in pixels of the screen
+BLANK = plots.png(np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 255, "uint8"))
+
+# What a map depends on, as the controls stood when it was asked for. A photo is a name
+# and a version, for another one of that name may be uploaded; a network is its place
+# among the classifiers; options are pairs of name and value, what the function takes.
+Request = namedtuple("Request", "photo version network technique options")
+
+
+class Explorer(ipw.VBox):
+    """Photo, network, class and a technique's controls; the map, and the map in words.
+
+    Made by ``explore`` and ``panel``. The controls are attributes that scripts may set:
+    ``photo, network, target, search, technique, layer, score, opacity, upload``, and
+    ``options``, a dict of the technique's own. ``attribution`` is what is shown,
+    ``image`` its picture, ``message`` its words, or a sentence that says what is wrong.
+    """
+
+    def __init__(self, name, classifiers, photos=None, start=None, background=None):
+        several = isinstance(classifiers, (list, tuple))
+        self.classifiers = list(classifiers) if several else [classifiers]
+        is_usable = [isinstance(each, Classifier) for each in self.classifiers]
+        if not is_usable or not all(is_usable):
+            raise ValueError("Give a Classifier, of load_classifier, or several.")
+        photos = samples.sample_images() if photos is None else photos
+        photos = {"photo": photos} if isinstance(photos, np.ndarray) else photos
+        if not isinstance(photos, dict) or not photos:
+            raise ValueError("photos is a dict of name to image, at least one photo.")
+        self.photos = {str(key): photo for key, photo in photos.items()}
+        self.background, self.attribution, self.results = background, None, {}
+        self._versions, self._top_classes, self._start_parameters = {}, {}, {}
+        self._threads, self._stopped = [], threading.Event()
+        self._drawing = threading.Lock()
+        self._chosen_layer, self._is_filling, self._is_panel = None, False, name is None
+        self._make_controls(name or "grad_cam")
+        # Each channel alone, from the first layer; the panel compares their sums.
+        self._shows_channels = not (self._is_panel or self._technique.takes("target"))
+        self._refill() if start is None else self._restore(start)
+        own = [each for made in self._made_options.values() for each in made.values()]
+        for control in (self.photo, self.network, self.technique):
+            control.observe(self._changed, "value")
+        for control in (self.layer, self.target, self.score, *own):
+            control.observe(self._update, "value")
+        self.search.observe(self._searched, "value")
+        self.opacity.observe(self._draw, "value")
+        self.cancel.on_click(lambda button: self.stop())
+
+    def __repr__(self) -> str:
+        title = "All techniques" if self._is_panel else self._technique.title
+        return f"{title}: controls and a picture, in a notebook that is running"
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until nothing runs any more; for scripts and tests."""
+        for thread in self._threads:
+            thread.join(seconds)
+
+    def stop(self) -> None:
+        """Cancel what is running; it ends after the batch that it is at."""
+        self._stopped.set()
+
+    def _make_controls(self, technique: str) -> None:
+        names = [classifier.name for classifier in self.classifiers]
+        for k in [k for k, name in enumerate(names) if names.count(name) > 1]:
+            names[k] += f" ({k + 1})"
+        titles = [(known.title, name) for name, known in explain.TECHNIQUES.items()]
+        self.photo, self.target = choice("photo", self.photos), choice("class")
+        self.network = choice("network", zip(names, self.classifiers, strict=True))
+        self.technique = choice("technique", titles, value=technique)
+        self.score, self.search = choice("score", SCORES), ipw.Combobox(**STYLE)
+        self.search.description, self.search.placeholder = "other class", "type a name"
+        self.search.continuous_update = False
+        self.layer = ipw.SelectionSlider(options=[""], description="layer", **STYLE)
+        sides = [min(classifier.input_size) for classifier in self.classifiers]
+        self._made_options = {
+            name: controls_of(name).options(min(sides), known.quick(sides[0]))
+            for name, known in explain.TECHNIQUES.items()
+        }
+        opacity = 0.6 if self._is_panel else controls_of(technique).opacity
+        self.opacity = slider("opacity", opacity, 0, 1, 0.05, continuous_update=True)
+        layout = {"max_width": f"{IMAGE_SIZE}px", "align_self": "flex-start"}
+        self.image = ipw.Image(value=BLANK, layout=layout)
+        self.message = ipw.HTML(layout={"width": "430px"})
+        self.progress, self.cancel = ipw.IntProgress(), ipw.Button(description="cancel")
+        self._upload_row, self._options_box = ipw.HBox(), ipw.VBox()
+        self._renew_upload()
+        column = [self.photo, self._upload_row, self.network, self.technique]
+        column += [self.target, self.search, self.layer, self.score, self._options_box]
+        column += [self.opacity, ipw.HBox([self.progress, self.cancel]), self.message]
+        super().__init__([ipw.HBox([ipw.VBox(column), self.image])])
+
+    def _renew_upload(self) -> None:
+        # A file above the server's limit for a message, 10 MiB if ``make`` does not
+        # raise it, cuts the connection before the page or Python could refuse it. The
+        # page connects again, but its button waits for an answer: here is a fresh one.
+        text, layout = "a photo of your own", {"width": "200px"}
+        self.upload = ipw.FileUpload(accept="image/*", description=text, layout=layout)
+        self.upload.observe(self._uploaded, "value")
+        limit = ipw.Label(f"at most {os.environ.get('XAI_UPLOAD_MB', '10')} MB")
+        self._upload_row.children = (self.upload, limit)
+
+    def _refill(self, target: int | None = None, photo: str = "") -> None:
+        """What belongs to this photo, network and technique; then the map."""
+        self._is_filling = True  # nothing has to be computed yet
+        try:
+            if photo:
+                self.photo.options, self.photo.value = list(self.photos), photo
+            self._show_technique()
+            self._fill_targets(target)
+        except Exception as error:  # whatever it is, the reader sees it as a sentence
+            return self._fail(error)
+        finally:
+            self._is_filling = False
+        self._update()
+
+    def _show_technique(self) -> None:
+        """The controls that the technique takes, and its layers at this network."""
+        table, takes = controls_of(self.technique.value), self._technique.takes
+        self.options = self._made_options[self.technique.value]
+        self._options_box.children = tuple(self.options.values())
+        shown = {self.technique: self._is_panel, self.network: self.classifiers[1:]}
+        shown |= {self.target: takes("target"), self.search: takes("target")}
+        shown |= {self.layer: takes("layer"), self.score: takes("score")}
+        shown |= {self.opacity: not self._shows_channels}
+        for control, is_shown in shown.items():
+            control.layout.display = None if is_shown else "none"
+        if not takes("layer"):
+            return
+        classifier, layer = self.network.value, self._chosen_layer
+        names = table.layers(classifier) or [""]
+        if layer not in names:
+            is_first = self._shows_channels or names == [""]
+            layer = names[0] if is_first else table.default_layer(classifier, names)
+        texts = {PIXELS: "the pixels", "": "no layer has maps"}
+        for known in classifier.layers():
+            texts[known.name] = f"{known.name} · {' × '.join(map(str, known.shape))}"
+        # A browser's slider that is given fewer options than its place goes to the last
+        # one, and sends that back over the value that is set here.
+        self.layer.index = 0
+        self.layer.options = [(texts[name], name) for name in names]
+        self.layer.value = layer
+
+    def _fill_targets(self, index: int | None) -> None:
+        """The five top classes of this photo, and another one if it is asked for."""
+        key, classifier = self._request()[:3], self.network.value
+        if key not in self._top_classes:
+            count = min(5, len(classifier.classes))
+            best = classifier.top(self.photos[self.photo.value], count)
+            best = [(f"{p.label}  {p.probability:.0%}", p.index) for p in best]
+            self._top_classes[key] = best
+        options = list(self._top_classes[key])
+        if index is not None and index not in dict(options).values():
+            options.append((classifier.class_label(index), index))
+        self.search.options = sorted({label for _, label in classifier.classes})
+        self.search.value, self.target.options = "", options
+        self.target.value = options[0][1] if index is None else index
+
+    def _restore(self, start: Attribution) -> None:
+        """Begin with an attribution made before, or say why that cannot be."""
+        title, own = getattr(start, "technique", type(start).__name__), self._technique
+        if title != own.title:
+            raise ValueError(f"start is an Attribution of {own.title}, not {title}.")
+        names = [classifier.name for classifier in self.classifiers]
+        if start.model not in names:
+            raise ValueError(f"start was made with {start.model}: give that one, too.")
+        classifier = self.classifiers[names.index(start.model)]
+        crops = {name: classifier.crop(photo)[0] for name, photo in self.photos.items()}
+        same = [key for key, crop in crops.items() if np.array_equal(crop, start.image)]
+        if not same:
+            raise ValueError("start's photo is not among the photos; give it as well.")
+        self.network.value, self.photo.value = classifier, same[0]
+        self.score.value = start.score or "logit"
+        self._chosen_layer = start.layer or PIXELS
+        self._show_technique()
+        self._fill_targets(start.target)
+        for name, value in start.parameters.items():
+            if name in self.options:
+                restore(self.options[name], name, value)
+            elif name != "background":  # such as the seed
+                self._start_parameters[name] = value
+        if not controls_of(own.name).at_once:  # one layer is not all of them
+            self._keep(self._request(), start)
+        self._update()
+
+    @property
+    def _technique(self) -> explain.Technique:
+        return explain.TECHNIQUES[self.technique.value]
+
+    def _request(self) -> Request:
+        technique, classifier = self._technique, self.network.value
+        layer, table = self.layer.value, controls_of(technique.name)
+        if table.at_once and layer:
+            layer = tuple(table.layers(classifier))
+        options = technique.quick(min(classifier.input_size)) | self._start_parameters
+        for name, control in self.options.items():
+            value = control.value  # of a slider with steps of 0.05: 0.15000000000000002
+            options[name] = round(value, 3) if isinstance(value, float) else value
+        options |= {"target": self.target.value, "score": self.score.value}
+        options["layer"] = None if layer == PIXELS else layer
+        taken = tuple((name, v) for name, v in options.items() if technique.takes(name))
+        photo, version = self.photo.value, self._versions.get(self.photo.value, 0)
+        return Request(photo, version, self.network.index, technique.name, taken)
+
+    def _changed(self, change) -> None:
+        if not self._is_filling:
+            self._abandon()
+            self._renew_upload()
+            is_same_photo = change["owner"] is self.technique
+            self._refill(self.target.value if is_same_photo else None)
+
+    def _searched(self, change) -> None:
+        if change["new"].strip():
+            try:
+                self._refill(self.network.value.class_index(change["new"]))
+            except ValueError as error:
+                self._say(error)
+
+    def _uploaded(self, change) -> None:
+        """The picture becomes one of the photos, under its file's name."""
+        for file in change["new"]:
+            name, is_running = file["name"], any(t.is_alive() for t in self._threads)
+            self._abandon()
+            try:
+                self.photos[name] = load_image(bytes(file["content"]))
+            except ValueError as error:
+                text = str(error).replace("the bytes given", name)
+                self._fail(text) if is_running else self._say(text)
+                break
+            self._versions[name] = self._versions.get(name, 0) + 1
+            self._refill(photo=name)
+        if change["new"]:
+            change["owner"].value = ()  # so that the same file can be chosen again
+
+    def _abandon(self) -> None:
+        """What runs is stopped, and has nothing to say any more."""
+        self.stop()
+        self._stopped = threading.Event()
+        self._show_progress(False)
+
+    def _update(self, change=None) -> None:
+        if self._is_filling:
+            return
+        if change and change["owner"] is self.layer:
+            self._chosen_layer = change["new"]
+        self._abandon()
+        request = self._request()
+        work = (request, self.photos[request.photo], self._stopped)
+        if request in self.results:
+            self._keep(request, self.results[request])
+            self._draw()
+        elif controls_of(request.technique).at_once and not self._is_panel:
+            self._run(*work)
+        else:
+            self._show_progress(True)
+            self._say("Computing …")
+            # Not a daemon: a process that leaves TensorFlow behind in a thread aborts.
+            # When the main thread has ended, this one ends after its batch.
+            thread = threading.Thread(target=self._run, args=work, daemon=False)
+            self._threads = [t for t in self._threads if t.is_alive()] + [thread]
+            thread.start()
+
+    def _run(self, request: Request, photo, stopped: threading.Event) -> None:
+        def progress(done, total):
+            if stopped.is_set() or not threading.main_thread().is_alive():
+                raise explain.Cancelled
+            self.progress.max, self.progress.value = total, done
+
+        classifier = self.classifiers[request.network]
+        technique = explain.TECHNIQUES[request.technique]
+        options = dict(request.options) | {"progress": progress}
+        try:
+            if technique.takes("background"):
+                options["background"] = self.background
+                if self.background is None:
+                    size = classifier.input_size
+                    options["background"] = samples.background(20, size, exclude=photo)
+            self._keep(request, technique.call(classifier, photo, **options))
+            if stopped.is_set():  # a technique that does not report cannot be stopped
+                raise explain.Cancelled
+            self._draw()
+        except explain.Cancelled:
+            if stopped is self._stopped:
+                self._fail("Cancelled. Move a control to compute again.")
+        except Exception as error:  # whatever it is, the reader sees it as a sentence
+            if not stopped.is_set():
+                self._fail(error)
+        finally:
+            if stopped is self._stopped:
+                self._show_progress(False)
+
+    def _keep(self, request: Request, result) -> None:
+        self.results.pop(request, None)
+        self.results[request] = result
+        name, kept = request.technique, controls_of(request.technique).results_kept
+        for oldest in [k for k in list(self.results) if k.technique == name][:-kept]:
+            self.results.pop(oldest, None)  # another thread may have been here
+
+    def _draw(self, change=None) -> None:
+        with self._drawing:  # in turn: the last one finds all controls set
+            shown = self.results.get(self._request())
+            try:
+                if shown is not None:
+                    self._show(shown)
+            except Exception as error:
+                self._fail(error)
+
+    def _show(self, result) -> None:
+        if isinstance(result, list):
+            result = next(each for each in result if each.layer == self.layer.value)
+        self.attribution, text = result, result.description
+        if self._shows_channels:
+            picture = plots.channel_montage(result, side=IMAGE_SIZE // 4)
+            text += " Each channel has colours of its own."
+        else:
+            picture = plots.overlay_array(result, self.opacity.value)
+            text += f" {plots.colour_range_text(result)}"
+        if "gap" in result.checks:
+            text += f" Its sum misses by {result.checks['gap']:.1%}."
+        if result.layer:  # its shape, for which the slider has no room
+            height, width, channels = self.network.value.layer(result.layer).shape
+            text += f" The layer: {height} × {width} cells, {channels} channels."
+        self.image.value = plots.png(picture, IMAGE_SIZE)
+        self._say(text)
+
+    def _show_progress(self, is_running: bool) -> None:
+        self.progress.value = 0
+        visibility = "visible" if is_running else "hidden"
+        self.progress.layout.visibility = self.cancel.layout.visibility = visibility
+
+    def _fail(self, error) -> None:
+        """No picture beside controls that it does not belong to."""
+        self.attribution, self.image.value = None, BLANK
+        self._say(error)
+
+    def _say(self, text) -> None:
+        self.message.value = html.escape(str(text))
+
+
+def explore(
+    technique: str, classifiers, photos=None, *, start=None, background=None
+) -> Explorer:
+    """One technique under sliders: its options, and every layer if it takes one.
+
+    Parameters
+    ----------
+    technique : str, a name in ``explain.TECHNIQUES``, such as "grad_cam"
+    classifiers : Classifier, or several to choose from
+    photos : dict of name to uint8 array (H, W, 3); None: the photos of the course
+    start : Attribution, made before with this technique
+        Its photo, class, layer and options are what the controls begin with.
+    background : uint8 array (n, height, width, 3), for expected gradients
+        None: crops of the course's other photos.
+
+    A ``start`` that the controls cannot show is a ``ValueError``.
+    """
+    if technique not in explain.TECHNIQUES:
+        names = ", ".join(explain.TECHNIQUES)
+        raise ValueError(f"technique is one of {names}, not {technique!r}.")
+    return Explorer(technique, classifiers, photos, start, background)
+
+
+def panel(classifiers, photos=None, *, background=None) -> Explorer:
+    """Every technique, each with its quick options to begin with. See ``explore``."""
+    return Explorer(None, classifiers, photos, background=background)

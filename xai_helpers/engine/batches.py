@@ -1,0 +1,87 @@
+"""Batches that fit into the memory, progress, and a way to stop."""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from tqdm.auto import tqdm
+
+MAX_BATCH = 16  # images; larger batches are not faster on a CPU
+DEFAULT_MEMORY_MB = 1024
+Progress = Callable | bool | None  # a function (done, total), False, or None: a bar
+
+
+class Cancelled(Exception):
+    """Raised by a ``progress`` function to stop the work that it is told about."""
+
+
+def memory_limit() -> int:
+    """What one batch may take, in bytes: ``XAI_MEMORY_MB``, or 1024 MB."""
+    setting = os.environ.get("XAI_MEMORY_MB") or DEFAULT_MEMORY_MB
+    try:
+        megabytes = float(setting)
+    except ValueError:
+        megabytes = math.nan
+    if not 0 < megabytes < math.inf:
+        raise ValueError(
+            f"The environment variable XAI_MEMORY_MB is {setting!r}; it is the memory "
+            "for one batch in megabytes, such as 1024, or is left unset."
+        )
+    return int(megabytes * 2**20)
+
+
+def max_batch_size(
+    shapes: Iterable[tuple[int, ...]], *, backward: bool, most: int = MAX_BATCH
+) -> int:
+    """How many images at a time stay within the memory, given each layer's output.
+
+    A backward pass keeps all outputs, and one more for the layer that it works on; a
+    forward pass keeps only a few at a time.
+    """
+    sizes = [4 * int(np.prod(shape)) for shape in shapes]  # float32
+    needed = sum(sizes) + max(sizes) if backward else 4 * max(sizes)
+    return int(np.clip(memory_limit() // max(needed, 1), 1, most))
+
+
+def _is_watched() -> bool:
+    """A terminal, or a notebook that a person has open (not nbconvert, not nbval)."""
+    if setting := os.environ.get("XAI_PROGRESS"):
+        return setting == "1"
+    return bool(sys.stderr.isatty() or os.environ.get("JPY_SESSION_NAME"))
+
+
+@contextmanager
+def progress_bar(
+    total: int, description: str, progress: Progress = None, *, short: bool = False
+) -> Iterator[Callable]:
+    """A function to be called with how many more are done.
+
+    None shows a bar where somebody watches and the work is not ``short``.
+    """
+    hidden = progress is not None or short or not _is_watched()
+    with tqdm(total=total, desc=description, leave=False, disable=hidden) as bar:
+        done = 0
+
+        def advance(more: int) -> None:
+            nonlocal done
+            done += more
+            bar.update(more)
+            if callable(progress):
+                progress(done, total)
+
+        yield advance
+
+
+def batch_slices(
+    total: int, size: int, description: str, progress: Progress = None
+) -> Iterator[slice]:
+    """Slices of about equal length, at most ``size``: 17 by 16 gives 9 and 8."""
+    with progress_bar(total, description, progress, short=total <= size) as advance:
+        size = math.ceil(total / math.ceil(total / size)) if total else size
+        for start in range(0, total, size):
+            stop = min(start + size, total)
+            yield slice(start, stop)
+            advance(stop - start)

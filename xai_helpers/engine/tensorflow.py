@@ -1,0 +1,62 @@
+"""TensorFlow and Keras, imported once and without their C++ log lines.
+
+They depend on the machine, and the notebook check compares stderr. Two are written
+whatever `TF_CPP_MIN_LOG_LEVEL` says: during the import, file descriptor 2 points
+nowhere.
+"""
+
+import os
+from contextlib import contextmanager, suppress
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors still show
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+@contextmanager
+def _stderr_silenced():
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def share_gpus() -> None:
+    """Take only the GPU memory that is needed; no TF32, which rounds to 10 bits."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with suppress(RuntimeError, ValueError):  # in use, or divided up, already
+            tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+with _stderr_silenced():
+    import keras
+    import tensorflow as tf
+
+    share_gpus()  # looking for them writes lines, too
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"Keras runs on {keras.backend.backend()!r} here, and the explanations need "
+        "TensorFlow's gradients: set KERAS_BACKEND=tensorflow before the first import "
+        "of keras."
+    )
+if keras.config.image_data_format() != "channels_last":
+    raise ImportError(
+        "Keras is set to channels_first here, and images have their channels last: "
+        "change image_data_format in keras.json."
+    )
+
+
+def gradients_of(y, tensors: list) -> list:
+    """In a compiled function: d y / d tensor for each tensor; y (N,) is summed."""
+    gradients = tf.gradients(y, tensors)
+    if any(gradient is None for gradient in gradients):
+        raise ValueError(
+            "No gradient reaches the input or the layer: a step on the way (the "
+            "preprocessing, or a layer) rounds or casts to whole numbers."
+        )
+    return gradients
