@@ -75,6 +75,7 @@ _TABLE = (
               "What sets the photo apart from other photos?",
               lambda side: {"samples": 12}),
     Technique("grad_cam", "Grad-CAM", "Where does a layer have evidence for a class?"),
+    Technique("layer_cam", "Layer-CAM", "Where, with a weight for each of its cells?"),
 )  # fmt: skip
 TECHNIQUES = {technique.name: technique for technique in _TABLE}
 
