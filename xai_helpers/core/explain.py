@@ -76,6 +76,8 @@ _TABLE = (
               lambda side: {"samples": 12}),
     Technique("grad_cam", "Grad-CAM", "Where does a layer have evidence for a class?"),
     Technique("layer_cam", "Layer-CAM", "Where, with a weight for each of its cells?"),
+    Technique("rise", "RISE", "How high is the score while a pixel is visible?",
+              lambda side: {"masks": 200}),
 )  # fmt: skip
 TECHNIQUES = {technique.name: technique for technique in _TABLE}
 
