@@ -100,6 +100,7 @@ compare: install
 
 readme: install
 	@$(BIN)/python tools/readme.py
+	@$(BIN)/python tools/architecture.py
 	@$(BIN)/python tools/benchmark.py --readme
 	@$(BIN)/python tools/compare_libraries.py --readme
 

@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+import architecture
 import pytest
 from lines import code_lines, count_lines, technique_lengths
 
@@ -201,3 +202,11 @@ def test_code_lines_are_counted_without_docstring_comments_and_blank_lines():
     )
 """
     assert code_lines(ast.parse(source).body[0], source) == 7
+
+
+def test_the_picture_of_the_storeys_is_that_of_today():
+    made = architecture.picture()
+    assert architecture.PICTURE.read_text("utf-8") == made, "run `make readme`"
+    for folder in ("course", "core", "core/techniques", "engine"):
+        for module in architecture.modules(folder):
+            assert f">{module}</text>" in made
