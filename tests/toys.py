@@ -201,13 +201,13 @@ def convolve(x, kernel, bias, stride=1, same=False):
 
 
 def toy_first_maps(clf, pixels):
-    """What the toy's layer "one" puts out for pixels 0–255, float64."""
+    """What the toy's layer "one" outputs for pixels 0–255, float64."""
     kernel, bias = map(np.float64, clf.model.layers[1].get_weights())
     return np.maximum(convolve(minus_one_to_one(pixels), kernel, bias), 0)
 
 
 def toy_logits_from(clf, first_maps):
-    """The toy's logits from what its layer "one" puts out, float64."""
+    """The toy's logits from what its layer "one" outputs, float64."""
     _, two, _, dense = clf.model.layers[1:]
     second = convolve(first_maps, *map(np.float64, two.get_weights()), 2, True)
     kernel, bias = map(np.float64, dense.get_weights())

@@ -60,7 +60,7 @@ def test_grad_cam_on_xceptions_last_convolution_is_cam(xception, cat):
 
 
 def maps_and_gradient_by_tape(clf, image, target, layer):
-    """What a layer puts out, and the gradient there, by an eager tape."""
+    """What a layer outputs, and the gradient there, by an eager tape."""
     with tf.GradientTape() as tape:
         x = tf.constant(clf.preprocess(image))
         tape.watch(x)
