@@ -37,9 +37,13 @@ MISSING = [
     }.items()
     if part is None
 ]
-pytestmark = pytest.mark.skipif(  # in CI, what is missing is a failure
-    bool(MISSING) and not os.environ.get("CI"), reason=f"no {' and no '.join(MISSING)}"
-)
+REQUIRED = bool(os.environ.get("CI")) and sys.platform == "linux"  # there, a failure
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        bool(MISSING) and not REQUIRED, reason=f"no {' and no '.join(MISSING)}"
+    ),
+]
 
 # Two networks: with many layers, few of which everything passes through, and with few.
 PANEL = """
