@@ -43,7 +43,7 @@ def load_classifier(
     Examples
     --------
     >>> load_classifier("xception").top(sample_image("cat"), k=1)[0].label
-    'Egyptian_cat'
+    'tabby'
     """
     loaded = load_model(model, weights, preprocess, labels, input_size)
     classifier = Classifier(*loaded, fit=fit)
