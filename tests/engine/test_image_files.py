@@ -1,18 +1,21 @@
 """load_image takes every kind of picture and refuses the rest with a sentence."""
 
+import base64
 import http.server
 import io
 import os
 import struct
 import threading
+import urllib.parse
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from xai_helpers.engine import image_files
-from xai_helpers.engine.image_files import ImageError, load_image
+from xai_helpers.engine.image_files import ImageError, load_image, short_name
 
 # A 2 × 3 picture whose corners have four colours, so that every turn shows.
 CORNERS = np.array(
@@ -98,6 +101,56 @@ def test_sixteen_bit_grey_is_scaled_not_clipped():
     for form in ("PNG", "TIFF"):
         pixels = load_image(encoded(Image.fromarray(deep), form))
         assert pixels[0, :, 0].tolist() == [0, 1, 100, 255]
+
+
+DARK = np.array([[0, 100, 128, 129, 255]])  # of 65535: almost black
+DARK_GREY = [0, 0, 0, 1, 1]  # value / 257, rounded
+
+
+def tiff(values, order):
+    """A grey TIFF of 16 bits, written out by hand; order "<" or ">"."""
+    data = values.astype(f"{order}u2").tobytes()
+    height, width = values.shape
+    tags = [(256, width), (257, height), (258, 16), (259, 1), (262, 1), (273, 8)]
+    tags += [(277, 1), (278, height), (279, len(data))]
+    body = struct.pack(f"{order}H", len(tags))
+    for tag, value in tags:
+        body += struct.pack(f"{order}HHII", tag, 4, 1, value)
+    mark = b"II" if order == "<" else b"MM"
+    entries_at = struct.pack(f"{order}HI", 42, 8 + len(data))
+    return mark + entries_at + data + body + b"\0\0\0\0"
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_dark_sixteen_bit_pictures(order, tmp_path):
+    """No value tells the depth; the file does."""
+    height, width = DARK.shape
+    content = DARK.astype(f"{order}u2").tobytes()
+    mode = "I;16" if order == "<" else "I;16B"
+    image = Image.frombytes(mode, (width, height), content)
+    path = tmp_path / "dark.tif"
+    path.write_bytes(tiff(DARK, order))
+    forms = [image, tiff(DARK, order), path, encoded(image, "PNG"), Image.open(path)]
+    for source in [*forms, encoded(image, "TIFF")]:
+        pixels = load_image(source)
+        assert pixels.dtype == np.uint8 and pixels.shape == (height, width, 3)
+        assert pixels.tolist() == [[[value] * 3 for value in DARK_GREY]]
+
+
+def test_a_dark_sixteen_bit_pgm():
+    """Its numbers are big-endian; the header says the largest."""
+    header = f"P5 {DARK.shape[1]} {DARK.shape[0]} %d\n".encode()
+    content = DARK.astype(">u2").tobytes()
+    assert load_image(header % 65535 + content)[0, :, 0].tolist() == DARK_GREY
+    expected = (DARK * 255 / 1000).round()[0].tolist()
+    assert load_image(header % 1000 + content)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_sixteen_bits_of_both_orders_are_scaled(order):
+    deep = np.array([[0, 257, 25700], [65535, 128, 129]])
+    pixels = load_image(tiff(deep, order))
+    assert pixels[..., 0].tolist() == [[0, 1, 100], [255, 0, 1]]
 
 
 def test_integers_of_unknown_depth_are_refused():
@@ -244,6 +297,107 @@ def test_float_tiff_is_refused():
     content = encoded(Image.fromarray(np.ones((2, 2), "float32")), "TIFF")
     with pytest.raises(ImageError, match="8 or 16 bits"):
         load_image(content)
+
+
+# --- addresses that hold the picture --------------------------------------------------
+
+
+PNG = encoded(Image.fromarray(CORNERS), "PNG")
+BASE64 = base64.b64encode(PNG).decode()
+DATA = {
+    "plain": f"data:image/png;base64,{BASE64}",
+    "no kind": f"data:;base64,{BASE64}",
+    "another kind": f"data:text/plain;charset=utf-8;base64,{BASE64}",
+    "upper case": f"DATA:IMAGE/PNG;BASE64,{BASE64}",
+    "no padding": f"data:image/png;base64,{BASE64.rstrip('=')}",
+    "lines": f"data:image/png;base64,\n{BASE64[:50]}\n{BASE64[50:]}\n",
+    "quoted base64": f"data:image/png;base64,{urllib.parse.quote(BASE64, safe='')}",
+    "percent": f"data:image/png,{urllib.parse.quote_from_bytes(PNG, safe='')}",
+    "every byte": "data:image/png," + "".join(f"%{byte:02x}" for byte in PNG),
+}
+
+
+@pytest.mark.parametrize("form", DATA)
+def test_data_addresses_are_pictures(form):
+    assert np.array_equal(load_image(DATA[form]), CORNERS)
+
+
+def test_padding_of_every_length():
+    """PNG files may be longer than their end; so each remainder occurs."""
+    for extra in range(3):
+        text = base64.b64encode(PNG + b"\0" * extra).decode()
+        for given in (text, text.rstrip("=")):
+            assert np.array_equal(load_image(f"data:;base64,{given}"), CORNERS)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "data:", "data:,", "data:image/png;base64", "data:image/png;base64,",
+        "data:image/png;base64,!!!!", "data:image/png;base64,A",
+        "data:image/svg+xml,%3Csvg%2F%3E" + 5000 * "%20",
+        f"data:image/png;base64,{BASE64[:60] + 'A' * 5000}",
+        f"data:image/png;base64,{'A' * 5001}",
+        f"data:image/png,{BASE64}",  # it does not say that it is base64
+    ],
+)  # fmt: skip
+def test_data_addresses_without_a_picture_are_refused_in_short(address):
+    with pytest.raises(ImageError, match="damaged") as caught:
+        load_image(address)
+    assert str(caught.value).startswith(address[:30]) and len(str(caught.value)) < 400
+
+
+def test_data_addresses_have_the_limit_of_files(monkeypatch):
+    monkeypatch.setattr(image_files, "MAX_BYTES", len(PNG))
+    assert np.array_equal(load_image(DATA["percent"]), CORNERS)
+    monkeypatch.setattr(image_files, "MAX_BYTES", len(PNG) - 1)
+    for form in ("plain", "percent"):
+        with pytest.raises(ImageError, match="holds more than"):
+            load_image(DATA[form])
+
+
+LONG = "a" * 100 + "MIDDLE" + "b" * 5000 + "/photo.png"
+
+
+@pytest.mark.parametrize(
+    "source", [LONG, f"http://127.0.0.1:1/{LONG}", f"data:{LONG}", Path(LONG)]
+)
+def test_errors_name_at_most_80_characters_of_a_source(source):
+    with pytest.raises((ImageError, FileNotFoundError)) as caught:
+        load_image(source)
+    message = str(caught.value)
+    assert "MIDDLE" not in message and "photo.png" in message
+    assert str(source)[:20] in message and "…" in message
+    names = [word for word in message.split() if "…" in word]
+    assert all(len(name) <= 80 for name in names) and len(message) < 500
+
+
+def test_errors_of_long_paths_that_exist(tmp_path, monkeypatch):
+    folder = tmp_path / ("f" * 200)
+    folder.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        load_image(folder)
+    assert len(str(caught.value)) < 130
+    path = folder / ("x" * 180 + ".png")
+    path.write_bytes(PNG[:50])
+    with pytest.raises(ImageError, match="truncated") as caught:
+        load_image(path)
+    assert str(path) not in str(caught.value) and "x.png" in str(caught.value)
+
+    def refused(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(ImageError, match="cannot be read") as caught:
+        load_image(path)
+    assert len(str(caught.value)) < 130
+
+
+def test_a_short_name_is_left_as_it_is():
+    assert short_name("photo.png") == "photo.png"
+    assert short_name(Path("a") / "b.png") == str(Path("a") / "b.png")
+    assert short_name("x" * 80) == "x" * 80
+    assert len(short_name("x" * 81)) <= 80
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

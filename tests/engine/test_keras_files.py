@@ -1,15 +1,17 @@
 """Model files of strangers: loaded without running their code, or refused."""
 
 import json
+import os
 import re
 import zipfile
 
+import numpy as np
 import pytest
 from toys import photo, saveable
 
 from xai_helpers import keras, load_classifier
 from xai_helpers.engine import keras_files
-from xai_helpers.engine.keras_files import load_keras_file
+from xai_helpers.engine.keras_files import compiled_loss, load_keras_file, loss_name
 from xai_helpers.engine.weights import WeightsError
 
 layers = keras.layers
@@ -133,3 +135,131 @@ def test_damaged_and_foreign_files_are_refused(saved, tmp_path):
 def test_a_description_that_is_too_long_is_refused(saved, monkeypatch):
     monkeypatch.setattr(keras_files, "MAX_CONFIG", 100)
     refused(saved, "damaged.*too long")
+
+
+# --- names of files and folders -------------------------------------------------------
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("name", ["M.KERAS", "m.Keras", "two.keras.KERAS"])
+def test_the_case_of_the_ending_does_not_matter(saved, name, links, monkeypatch):
+    """Keras itself wants lower case."""
+    if not links:  # as on Windows
+        monkeypatch.setattr("pathlib.Path.symlink_to", lambda *a: os.symlink("", ""))
+    x = photo((24, 24))[None].astype("float32")
+    expected = np.asarray(keras.models.load_model(saved)(x, training=False))
+    saved.rename(saved.parent / name)
+    loaded = load_keras_file(saved.parent / name)
+    assert np.array_equal(np.asarray(loaded(x, training=False)), expected)
+    monkeypatch.chdir(saved.parent)  # the temporary link is in another folder
+    assert load_keras_file(name).output_shape == (None, 3)
+    assert (saved.parent / name).exists()
+
+
+def test_an_upper_case_name_is_as_safe(tmp_path):
+    saveable(layers.Lambda(lambda x: 2 * x)).save(tmp_path / "own.keras")
+    (tmp_path / "own.keras").rename(tmp_path / "OWN.KERAS")
+    refused(tmp_path / "OWN.KERAS", "holds a lambda, which is code")
+
+
+@pytest.mark.parametrize("name", ["folder", "folder.v2", "folder.keras"])
+def test_a_saved_model_folder_is_refused_with_the_way_out(tmp_path, name):
+    saveable().export(tmp_path / name, verbose=False)
+    for path in (tmp_path / name, f"{tmp_path / name}/"):
+        refused(
+            path,
+            rf"^{re.escape(name)} is a SavedModel, a compiled program without layers "
+            r"to look into; load the original model, save it with "
+            r"model\.save\('name\.keras'\) and give that\.$",
+        )
+
+
+def test_another_folder_is_refused(tmp_path):
+    (tmp_path / "photos.keras").mkdir()
+    refused(tmp_path / "photos.keras", r"photos\.keras is a folder, not a \.keras file")
+
+
+# --- the loss -------------------------------------------------------------------------
+
+
+def own_loss(y, p):
+    return keras.ops.mean((y - p) ** 2)
+
+
+LOSSES = {  # what is given to compile, and the name of that loss's function in Keras
+    "bce": "binary_crossentropy",
+    "BCE": "binary_crossentropy",
+    "binary_crossentropy": "binary_crossentropy",
+    "BinaryCrossentropy": "binary_crossentropy",
+    keras.losses.BinaryCrossentropy(from_logits=True): "binary_crossentropy",
+    keras.losses.binary_crossentropy: "binary_crossentropy",
+    keras.losses.CategoricalFocalCrossentropy(): "categorical_focal_crossentropy",
+    "sparse_categorical_crossentropy": "sparse_categorical_crossentropy",
+    "mse": "mean_squared_error",
+    own_loss: "own_loss",
+    None: "",
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("container", ["alone", "list", "tuple", "dict"])
+def test_the_loss_is_read_from_the_file_and_from_the_model(tmp_path, loss, container):
+    forms = {"alone": loss, "list": [loss], "tuple": (loss,), "dict": {"out": loss}}
+    forms |= {"list": None, "tuple": None, "dict": None} if loss is None else {}
+    model = saveable()
+    model.compile("adam", forms[container])
+    model.save(tmp_path / "own.keras")
+    assert compiled_loss(tmp_path / "own.keras") == LOSSES[loss]
+    assert compiled_loss(str(tmp_path / "own.keras")) == LOSSES[loss]
+    assert loss_name(model.loss) == LOSSES[loss]
+
+
+def test_where_the_loss_is_not_known(saved, tmp_path):
+    assert compiled_loss(saved) == ""  # never compiled
+    model = saveable()
+    model.compile("adam", lambda t, p: own_loss(t, p))
+    model.save(tmp_path / "own.keras")
+    assert compiled_loss(tmp_path / "own.keras") == loss_name(model.loss) == ""
+    x = keras.Input((8, 8, 3))
+    flat = layers.Flatten()(x)
+    heads = {name: layers.Dense(2, name=name)(flat) for name in ("a", "b")}
+    two = keras.Model(x, heads)
+    for losses, expected in (
+        ({"a": "bce", "b": "mse"}, ""),
+        ({"a": "bce", "b": "binary_crossentropy"}, "binary_crossentropy"),
+    ):
+        two.compile("adam", losses)
+        two.save(tmp_path / "two.keras")
+        assert compiled_loss(tmp_path / "two.keras") == expected
+
+
+def test_a_damaged_file_has_no_loss(saved, tmp_path, monkeypatch):
+    assert compiled_loss(tmp_path / "nowhere.keras") == ""
+    (tmp_path / "own.keras").write_bytes(b"no archive")
+    assert compiled_loss(tmp_path / "own.keras") == ""
+    for text in (
+        b"{", b"[" * 200_000, b"[]", b"{}", b'{"compile_config": 3}',
+        b'{"compile_config": {"loss": 3.5}}',
+        b'{"compile_config": {"loss": {"class_name": 7}}}',
+        b'{"compile_config": {"loss": {"class_name": "function"}}}',
+        b'{"compile_config": {"loss": {"class_name": "LossFunctionWrapper"}}}',
+        b'{"compile_config": {"loss": ' + b"[" * 900 + b"]" * 900 + b"}}",
+    ):  # fmt: skip
+        changed(saved, tmp_path / "own.keras", "config.json", text)
+        assert compiled_loss(tmp_path / "own.keras") in ("", "LossFunctionWrapper")
+    model = saveable()
+    model.compile("adam", "bce")
+    model.save(tmp_path / "own.keras")
+    monkeypatch.setattr(keras_files, "MAX_CONFIG", 100)
+    assert compiled_loss(tmp_path / "own.keras") == ""
+
+
+def test_reading_the_loss_imports_and_calls_nothing(saved, tmp_path, monkeypatch):
+    evil = "import pathlib\npathlib.Path(__file__).with_suffix('.ran').touch()\n"
+    (tmp_path / "keras_evil.py").write_text(evil)
+    monkeypatch.syspath_prepend(tmp_path)
+    loss = {"module": "keras_evil", "class_name": "Mine", "config": {}}
+    text = json.dumps({"compile_config": {"loss": loss}})
+    changed(saved, tmp_path / "own.keras", "config.json", text)
+    assert compiled_loss(tmp_path / "own.keras") == "Mine"
+    assert not (tmp_path / "keras_evil.ran").exists()

@@ -1,5 +1,6 @@
 """Any picture → upright RGB ``uint8 (H, W, 3)``, the only form inside the package."""
 
+import base64
 import http.client
 import io
 import os
@@ -35,9 +36,10 @@ def load_image(source) -> np.ndarray:
     Parameters
     ----------
     source : path, URL, bytes, PIL image or array
-        A file name or ``Path``; an ``http(s)://`` address; the bytes of a file; a
-        ``PIL.Image``; or a ``uint8`` array of shape (H, W), (H, W, 1), (H, W, 3) or
-        (H, W, 4). Files may be JPEG, PNG, GIF, WebP, BMP, TIFF, PPM or AVIF.
+        A file name or ``Path``; an ``http(s)://`` or ``data:`` address; the bytes of a
+        file; a ``PIL.Image``; or a ``uint8`` array of shape (H, W), (H, W, 1),
+        (H, W, 3) or (H, W, 4). Files may be JPEG, PNG, GIF, WebP, BMP, TIFF, PPM or
+        AVIF.
 
     Returns
     -------
@@ -58,7 +60,9 @@ def load_image(source) -> np.ndarray:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(bytes(source), "the bytes given")
     if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        return _decode(_download(source), source)
+        return _decode(_download(source), short_name(source))
+    if isinstance(source, str) and source.lower().startswith("data:"):
+        return _decode(_data_in(source), short_name(source))
     if isinstance(source, (str, os.PathLike)):
         return _from_file(Path(os.path.expanduser(source)))
     raise ImageError(
@@ -67,30 +71,63 @@ def load_image(source) -> np.ndarray:
     )
 
 
+def short_name(source) -> str:
+    """The name of a source for a message: what is beyond 80 characters is left out."""
+    return _shorten(str(source), 80)
+
+
+def _shorten(text: str, length: int) -> str:
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
+
+
 def _from_file(path: Path) -> np.ndarray:
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name one picture in it.")
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {path} (looked from {Path.cwd()}).")
+    name = short_name(path)
+    if os.path.isdir(path):  # unlike path.is_dir(), for a name of any length
+        raise IsADirectoryError(f"{name} is a folder; name one picture in it.")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no file {name} (looked from {Path.cwd()}).")
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
         size = f"{MAX_BYTES // 10**6} MB"
-        raise ImageError(f"{path} is no picture file, or larger than {size}.")
-    return _decode(path.read_bytes(), str(path))
+        raise ImageError(f"{name} is no picture file, or larger than {size}.")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{name} cannot be read ({error.strerror}).") from error
+    return _decode(content, name)
+
+
+def _data_in(address: str) -> bytes:
+    """The bytes that a ``data:`` address holds, as base64 or with % before a code."""
+    kind, _, data = address.partition(",")
+    content = urllib.parse.unquote_to_bytes(data)
+    if kind.rstrip().lower().endswith(";base64"):
+        try:
+            content = base64.b64decode(content + b"==")  # browsers ask for none either
+        except ValueError as error:
+            reason = f"{short_name(address)} is damaged: it is no base64 ({error})."
+            raise ImageError(reason) from error
+    if len(content) > MAX_BYTES:
+        size = f"{MAX_BYTES // 10**6} MB"
+        raise ImageError(f"{short_name(address)} holds more than {size}.")
+    return content
 
 
 def _download(url: str) -> bytes:
+    name = short_name(url)
     quoted = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")
     try:
         request = urllib.request.Request(quoted, headers={"User-Agent": "xai_helpers"})
         with urllib.request.urlopen(request, timeout=15) as response:
             content = response.read(MAX_BYTES + 1)
     except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = _shorten(str(error).strip("<>"), 160)
         raise ImageError(
-            f"{url} did not answer with a file ({str(error).strip('<>')}). Check the "
-            "address and the network, or save the picture and give its path."
+            f"{name} did not answer with a file ({reason}). Check the address and the "
+            "network, or save the picture and give its path."
         ) from error
     if len(content) > MAX_BYTES:
-        raise ImageError(f"{url} sends more than {MAX_BYTES // 10**6} MB.")
+        raise ImageError(f"{name} sends more than {MAX_BYTES // 10**6} MB.")
     return content
 
 
@@ -143,20 +180,21 @@ def _decode(source: bytes | Image.Image, name: str) -> np.ndarray:
             f"{name} is empty, truncated, damaged, or not a picture in a format known "
             f"here: {', '.join(FORMATS)}. Export a HEIC photo from a phone as JPEG."
         ) from error
+    is_16_bit = image.mode.startswith("I;16") or image.format == "PPM"  # PIL scales it
     with suppress(OSError, ValueError, SyntaxError, KeyError, TypeError):
         image = ImageOps.exif_transpose(image)  # damaged EXIF: taken as it lies
     if image.mode.startswith(("I", "F")):
-        return _from_deep_grey(np.asarray(image), name)
+        return _from_deep_grey(np.asarray(image), is_16_bit, name)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return np.array(image.convert("RGB"))  # np.array copies; np.asarray would not
 
 
-def _from_deep_grey(grey: np.ndarray, name: str) -> np.ndarray:
-    """16-bit grey (PIL modes I;16 and I) scaled to 8 bits and copied to R, G and B."""
+def _from_deep_grey(grey: np.ndarray, is_16_bit: bool, name: str) -> np.ndarray:
+    """16-bit grey (PIL modes I;16, I;16B, I) scaled to 8 bits, copied to R, G and B."""
     low, high = grey.min(), grey.max()
-    is_16_bit = grey.dtype == np.uint16 or (low >= 0 and 255 < high <= 65535)
+    is_16_bit = is_16_bit or (low >= 0 and 255 < high <= 65535)
     if grey.dtype.kind == "f" or not is_16_bit:
         raise ImageError(
             f"{name} holds {grey.dtype} values from {low:g} to {high:g}, and what they "
