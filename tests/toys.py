@@ -82,7 +82,7 @@ def linear(size=(20, 28), seed=0):
         [keras.Input((*size, 3)), layers.Flatten(), layers.Dense(3, name="logits")]
     )
     model.layers[-1].set_weights([weights.reshape(-1, 3), np.arange(3.0)])
-    return load_classifier(model, verbose=False), weights
+    return load_classifier(model, preprocess="none", verbose=False), weights
 
 
 def detector(weights):
@@ -97,7 +97,8 @@ def detector(weights):
     kernel = np.zeros((weights.size, 2), "float32")
     kernel[:, 1] = weights.ravel() / 255
     model.layers[-1].set_weights([kernel])
-    return load_classifier(model, labels=["other", "spot"], verbose=False)
+    labels = ["other", "spot"]
+    return load_classifier(model, preprocess="none", labels=labels, verbose=False)
 
 
 def sum_of_squares(size, factor=1.0):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from PIL import Image
-from toys import layers, nested, photo, photos, softmax, toy
+from toys import layers, nested, photo, photos, pooled_toy, softmax, toy
 
 from xai_helpers import (
     ImageError,
@@ -191,9 +191,28 @@ def test_top_is_sorted_and_consistent(xception):
     assert top[:3] == xception.top(image, k=3)
     for p in top[:5]:
         assert imagenet_classes()[p.index] == (p.wnid, p.label)
-    for k in (0, 1001):
-        with pytest.raises(ValueError, match="1 to 1000"):
-            xception.top(image, k=k)
+    assert xception.top(image, k=1001) == top
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
+def test_top_gives_at_most_k_classes(count):
+    """By default five; a model of fewer classes gives them all."""
+    labels = [f"label {k}" for k in range(count)]
+    clf = pooled_toy(labels=labels)
+    image = photo((40, 40))
+    logits = clf.model(clf.preprocess(image), training=False).numpy()[0]
+    order = sorted(range(count), key=lambda k: -logits[k])
+    for k in (1, 2, 5, 1000, np.int64(3)):
+        top = clf.top(image, k=k)
+        assert [p.index for p in top] == order[:k]
+        assert [p.label for p in top] == [labels[k] for k in order[:k]]
+        assert [p.probability for p in top] == pytest.approx(
+            softmax(logits)[order[:k]], abs=1e-6
+        )
+    assert clf.top(image) == clf.top(image, k=5)
+    for k in (0, -1, 2.5, "2", None, True):
+        with pytest.raises(ValueError, match="k is a whole number from 1 up"):
+            clf.top(image, k=k)
 
 
 # --- cropping -------------------------------------------------------------------------

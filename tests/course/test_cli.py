@@ -1,5 +1,6 @@
 """The command `xai`, in this process on a small model, and once as it is installed."""
 
+import base64
 import inspect
 import os
 import re
@@ -244,6 +245,148 @@ def test_weights_are_listed(monkeypatch, tmp_path, capsys):
     assert stop.value.code == 2
 
 
+# --- own models ---------------------------------------------------------------------
+
+
+def own_model(path, size=None, activation=None, rescales=True):
+    """A model with three outputs, its weights known by a seed, in a file."""
+    keras.utils.set_random_seed(4)
+    steps = [keras.layers.Rescaling(1 / 255)] if rescales else []
+    steps += [keras.layers.Conv2D(3, 3), keras.layers.GlobalAveragePooling2D()]
+    head = keras.layers.Dense(3, activation=activation)
+    model = keras.Sequential([keras.Input((size, size, 3)), *steps, head])
+    model.save(path)
+    return model
+
+
+@pytest.fixture
+def run(capsys):
+    """The command with these arguments: code, standard output, lines of errors."""
+
+    def run(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err.splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize(("size", "shape"), [("20", (20, 20)), ("12,30", (12, 30))])
+def test_a_model_of_any_size_is_told_one(run, folder, tmp_path, size, shape):
+    own_model(tmp_path / "any.keras")
+    code, out, errors = run("layers", "--model", tmp_path / "any.keras")
+    assert code == 1 and out == ""
+    assert errors == [
+        "error: The model takes images of any size; say at which it was trained: "
+        "--input-size HEIGHT,WIDTH."
+    ]
+    own = ["--model", tmp_path / "any.keras", "--input-size", size]
+    code, out, errors = run("layers", *own)
+    assert code == 0, errors
+    rows, columns = shape[0] - 2, shape[1] - 2  # what a 3 × 3 kernel leaves
+    assert f"{rows} × {columns}" in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_what_logits_stand_for_can_be_said(run, folder, tmp_path, output):
+    model = own_model(tmp_path / "own.keras", size=40)
+    photo_file = tmp_path / "photo.png"
+    pixels = photo((40, 40), seed=5)
+    Image.fromarray(pixels).save(photo_file)
+    z = np.float64(model(pixels[None].astype("float32"), training=False))[0]
+    expected = {"softmax": np.exp(z) / np.exp(z).sum(), "sigmoid": 1 / (1 + np.exp(-z))}
+    own = ["--model", tmp_path / "own.keras", "--output", output]
+    code, out, errors = run("predict", photo_file, *own)
+    assert code == 0, errors
+    printed = {}
+    for line in out.splitlines():
+        label, _, percent = line.rpartition(" ")
+        printed[label.split("%")[0].strip()] = int(percent.strip("%"))
+    assert printed == {
+        f"class {k}": round(100 * p) for k, p in enumerate(expected[output])
+    }
+    assert output in errors[0] and "output=" not in errors[0]
+
+
+def test_an_output_that_the_model_contradicts_is_named_as_an_option(run, tmp_path):
+    own_model(tmp_path / "own.keras", size=24, activation="softmax")
+    own = ["--model", tmp_path / "own.keras", "--output", "sigmoid"]
+    code, _, errors = run("layers", *own)
+    assert code == 1
+    assert errors[-1].startswith("error: --output sigmoid, but")
+
+
+def test_a_warning_is_one_line_in_the_words_of_the_command(run, tmp_path):
+    own_model(tmp_path / "own.keras", size=24, rescales=False)
+    code, out, errors = run("layers", "--model", tmp_path / "own.keras")
+    assert code == 0 and len(errors) == 2
+    assert errors[1].startswith("warning: ") and "--preprocess unit" in errors[1]
+    own = ["--model", tmp_path / "own.keras", "--preprocess", "unit"]
+    code, again, errors = run("layers", *own)
+    assert again == out and len(errors) == 1
+
+
+@pytest.mark.parametrize(
+    "message, expected",
+    [
+        ("say input_size=(height, width).", "say --input-size HEIGHT,WIDTH."),
+        (
+            "output='softmax' or\n output=\"sigmoid\"",
+            "--output softmax or --output sigmoid",
+        ),
+        ("as output= says", "as --output says"),
+        (
+            "preprocess is vgg16; its output is one",
+            "preprocess is vgg16; its output is one",
+        ),
+    ],
+)
+def test_messages_name_options(message, expected, monkeypatch, capsys):
+    def refused(args):
+        raise ValueError(message)
+
+    monkeypatch.setattr(cli, "_predict", refused)
+    assert cli.main(["predict", "a.png"]) == 1
+    assert capsys.readouterr().err == f"error: {expected}\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfred\r\nblue sky\r\n\r\ngreen\r\n",
+        "red\r\nblue sky\r\ngreen\r\n".encode("utf-16"),
+    ],
+)
+def test_labels_as_windows_writes_them(xai, folder, tmp_path, content):
+    expected = xai("predict", folder / "photo.png")
+    (tmp_path / "labels.txt").write_bytes(content)
+    labels = ("--labels", tmp_path / "labels.txt")
+    assert xai("predict", folder / "photo.png", model=labels) == expected
+
+
+def test_labels_in_another_encoding_are_refused(xai, folder, tmp_path):
+    (tmp_path / "labels.txt").write_bytes("rot\ngrün\nblau\n".encode("latin-1"))
+    labels = ("--labels", tmp_path / "labels.txt")
+    code, out, err = xai("predict", folder / "photo.png", model=labels)
+    assert code == 1 and out == ""
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert "labels.txt" in err and "save it as UTF-8" in err
+
+
+def test_an_address_that_is_the_photo_is_not_printed_whole(xai, folder):
+    content = base64.b64encode((folder / "photo.png").read_bytes()).decode()
+    address = f"data:image/png;base64,{content}"
+    assert len(address) > 5000
+    code, out, err = xai("predict", folder / "photo.png", address)
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[:1] == [str(folder / "photo.png")] and len(lines) == 8
+    assert lines[1:4] == lines[5:8]
+    assert lines[4].startswith("data:image/png;base64,") and len(lines[4]) < 90
+    code, _, err = xai("predict", address[:4000])
+    assert code == 1 and len(err) < 400 and "truncated" in err
+
+
 # --- errors ---------------------------------------------------------------------------
 
 
@@ -257,7 +400,7 @@ def test_weights_are_listed(monkeypatch, tmp_path, capsys):
         (["explain", "PHOTO", "--out", "nowhere/map.png"], "no folder nowhere"),
         (["explain", "PHOTO", "--preprocess", "best"], "preprocess is vgg16"),
         (["explain", "FOLDER"], "is a folder"),
-        (["predict", "PHOTO", "-k", "0"], "k is 1 to 3"),
+        (["predict", "PHOTO", "-k", "0"], "k is a whole number from 1 up, not 0"),
         (["explain", "PHOTO", "--opacity", "2"], "--opacity is 0 to 1"),
         (["explain", "PHOTO", "--score", "sum"], "score is"),
         (["explain", "PHOTO", "--target", "²"], "No class '²'"),
@@ -287,6 +430,13 @@ def test_errors_are_one_line_on_stderr(xai, folder, arguments, message):
         ["explain", "a.png", "--out", "map.gif"],
         ["explain", "a.png", "--figure", "map.npy"],
         ["paint", "a.png"],
+        ["layers", "--input-size", "many"],
+        ["layers", "--input-size", "0"],
+        ["layers", "--input-size", "32,"],
+        ["layers", "--input-size", "1,2,3"],
+        ["layers", "--input-size", "2.5"],
+        ["layers", "--input-size", "none"],
+        ["layers", "--output", "relu"],
     ],
 )
 def test_a_command_line_that_cannot_be_understood_is_2(capsys, arguments):

@@ -124,6 +124,28 @@ def test_predictions_name_the_first_choice():
     assert [bar.get_width() for bar in bars] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_predictions_of_few_classes_show_them_all(count):
+    labels = ["costs $5 or $6", "no", "perhaps_so", "_yes"][:count]
+    classifier = pooled_toy(labels=labels)
+    images = {f"photo {k}": photo((40, 40), seed=k) for k in range(2)}
+    picture = plots.predictions([classifier], images)
+    for row, image in enumerate(images.values()):
+        panel = picture.figure.axes[2 * row + 1]
+        z = classifier.model(classifier.preprocess(image), training=False).numpy()[0]
+        order = np.argsort(-z)
+        p = np.exp(z) / np.exp(z).sum()
+        assert [bar.get_width() for bar in panel.patches] == pytest.approx(p[order])
+        texts = [text.get_text() for text in panel.texts]
+        assert texts[::2] == [labels[k].replace("_", " ") for k in order]
+        assert texts[1::2] == [f"{share:.0%}" for share in p[order]]
+        lowest, highest = sorted(panel.get_ylim())  # no bar is cut off
+        for bar in panel.patches:
+            assert lowest <= bar.get_y()
+            assert bar.get_y() + bar.get_height() <= highest
+    assert Image.open(io.BytesIO(picture.png())).format == "PNG"  # $ is no formula
+
+
 def test_a_figure_full_of_noise_can_be_shown():
     """With `optimize`, Pillow fails on a JPEG that does not become smaller."""
     rng = np.random.default_rng(0)

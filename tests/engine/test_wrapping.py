@@ -11,11 +11,12 @@ from toys import (
     photo,
     photos,
     pooled_logits,
+    saveable,
     softmax,
     unit,
 )
 
-from xai_helpers import explain, keras, load_classifier
+from xai_helpers import explain, keras, load_classifier, tf
 
 Dense, Softmax, Flatten = layers.Dense, layers.Softmax, layers.Flatten
 ENDINGS = {
@@ -64,73 +65,178 @@ def test_the_classifier_shares_the_weights_of_the_model():
     assert np.allclose(clf.logits(photo((32, 32))), 2 * before, atol=1e-5)
 
 
-def test_sigmoid_and_plain_logits():
+def test_plain_logits():
     image = photo((32, 32))
     x = image[None].astype("float32")
-    own = nested(lambda x: Dense(1, "sigmoid")(x))
-    clf = load_classifier(own, labels=["cat"], verbose=False)
-    assert np.allclose(clf.probabilities(image), own(x, training=False), atol=1e-6)
     plain = nested(lambda x: Dense(3)(x))
     logits = load_classifier(plain, verbose=False).logits(image)
     assert np.allclose(logits, plain(x, training=False), atol=1e-6)
 
 
-def test_one_linear_output_is_the_logit_of_a_sigmoid():
-    own = nested(lambda x: Dense(1)(x))
-    image = photo((32, 32))
-    logit = own(image[None].astype("float32"), training=False).numpy()
-    clf = load_classifier(own, labels=["cat"], verbose=False)
-    assert np.allclose(clf.probabilities(image), 1 / (1 + np.exp(-logit)), atol=1e-5)
-
-
-class Doubled(keras.Model):
-    def call(self, x, training=None):
-        return super().call(x) * 2
-
-
-def doubled():
-    inner = nested(lambda x: Dense(3)(x))
-    return Doubled(inner.inputs, inner.outputs, name="doubled")
-
-
-def same_names():
-    inputs = keras.Input((32, 32, 3))
-    x = layers.Conv2D(3, 3, name="inner_conv")(inputs)
-    x = layers.Resizing(32, 32)(x)
-    x = layers.GlobalAveragePooling2D()(base()(x))
-    return keras.Model(inputs, Dense(2)(x))
-
-
-@pytest.mark.parametrize(
-    ("make", "advice"),
-    [
-        (lambda: nested(lambda x: keras.ops.softmax(Dense(3)(x))), "look like probab"),
-        (
-            lambda: nested(lambda x: layers.Dropout(0.5)(Dense(3, "softmax")(x))),
-            "look like probab",
-        ),
-        (doubled, "do not show"),
-        (same_names, "called inner_conv"),
-    ],
-)
-def test_a_model_whose_logits_cannot_be_found_is_refused(make, advice):
-    with pytest.raises(ValueError, match=advice):
-        load_classifier(make(), verbose=False)
-
-
-HIDDEN_SIGMOIDS = {
-    "operation": lambda x: keras.ops.sigmoid(Dense(1)(x)),
-    "before a flatten": lambda x: Flatten()(Dense(1, "sigmoid")(x)),
-    "dropout": lambda x: layers.Dropout(0.1)(Dense(4, "sigmoid")(x)),
+YES_NO = {
+    "sigmoid": lambda x: Dense(1, "sigmoid")(x),
+    "logit": lambda x: Dense(1)(x),
+    "TensorFlow's": lambda x: Dense(1, tf.nn.sigmoid)(x),
 }
 
 
-@pytest.mark.parametrize("name", HIDDEN_SIGMOIDS)
-def test_a_sigmoid_that_does_not_show_is_refused(name):
-    """Taken for logits, its outputs would go through a sigmoid twice."""
+@pytest.mark.parametrize("ending", YES_NO)
+def test_one_output_is_two_classes_no_and_yes(ending):
+    """Their logits are −z and z, so that evidence against is evidence for no."""
+    own = nested(YES_NO[ending])
+    image = photo((32, 32))
+    answer = own(image[None].astype("float32"), training=False).numpy()[0, 0]
+    p = 1 / (1 + np.exp(-answer)) if ending == "logit" else answer
+    clf = load_classifier(own, labels=["cat"], verbose=False)
+    assert clf.classes == [("", "not cat"), ("", "cat")]
+    assert clf.probabilities(image)[0] == pytest.approx([1 - p, p], abs=1e-5)
+    z = np.log(p / (1 - p))
+    assert clf.logits(image)[0] == pytest.approx([-z, z], abs=1e-4)
+    no, yes = (explain.gradients(clf, image, target).values for target in (0, 1))
+    assert np.array_equal(no, -yes) and yes.any()
+    assert "one output, yes or no" in repr(clf)
+
+
+ACTIVATIONS = {
+    "a function of Keras": (lambda x: keras.ops.softmax(Dense(3)(x)), "softmax"),
+    "a layer's, of TensorFlow": (lambda x: Dense(3, tf.nn.softmax)(x), "softmax"),
+    "written out": (
+        lambda x: Dense(3, lambda z: tf.exp(z) / tf.reduce_sum(tf.exp(z), 1)[:, None])(
+            x
+        ),
+        "softmax",
+    ),
+    "before a dropout": (
+        lambda x: layers.Dropout(0.5)(Dense(3, "softmax")(x)),
+        "softmax",
+    ),
+    "sigmoid, an operation": (lambda x: keras.ops.sigmoid(Dense(3)(x)), "sigmoid"),
+    "sigmoid before a flatten": (
+        lambda x: Flatten()(keras.ops.expand_dims(Dense(3, "sigmoid")(x), 1)),
+        "sigmoid",
+    ),
+    "a convolution and a reshape": (
+        lambda x: Softmax()(
+            layers.Reshape((3,))(layers.Conv2D(3, 1)(layers.Reshape((1, 1, -1))(x)))
+        ),
+        "softmax",
+    ),
+    "linear in float32 after it": (
+        lambda x: layers.Activation("linear", dtype="float32")(Dense(3, "softmax")(x)),
+        "softmax",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_is_known_by_its_values_and_not_by_its_name(name):
+    ending, expected = ACTIVATIONS[name]
+    model = model_with(
+        [convolution()], lambda x: ending(layers.GlobalAveragePooling2D()(x))
+    )
+    clf = load_classifier(model, preprocess=unit, verbose=False)
+    image = photo((32, 32))
+    own = model(image[None].astype("float32") / 255, training=False).numpy()
+    assert clf.activation == expected and "as its last activation" in repr(clf)
+    assert clf.probabilities(image) == pytest.approx(own, abs=1e-5)
+    logits = clf.logits(image)
+    assert logits.min() < 0 or logits.max() > 1  # not probabilities again
+    with pytest.raises(ValueError, match="output="):
+        other = {"softmax": "sigmoid", "sigmoid": "softmax"}[expected]
+        load_classifier(model, preprocess=unit, output=other, verbose=False)
+
+
+LOSSES = {
+    "binary_crossentropy": "sigmoid",
+    keras.losses.BinaryCrossentropy(from_logits=True): "sigmoid",
+    keras.losses.BinaryFocalCrossentropy(from_logits=True): "sigmoid",
+    "sparse_categorical_crossentropy": "softmax",
+    keras.losses.CategoricalCrossentropy(from_logits=True): "softmax",
+    keras.losses.sparse_categorical_crossentropy: "softmax",
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_what_plain_logits_mean_is_read_from_the_loss(loss, tmp_path):
+    model = saveable_logits()
+    model.compile(loss=loss)
+    image = photo((24, 24))
+    z = model(image[None].astype("float32")).numpy()
+    expected = {"sigmoid": 1 / (1 + np.exp(-z)), "softmax": softmax(z)}[LOSSES[loss]]
+    model.save(tmp_path / "model.keras")
+    for source in (model, tmp_path / "model.keras"):
+        clf = load_classifier(source, verbose=False)
+        assert clf.probabilities(image) == pytest.approx(expected, abs=1e-5)
+        assert "as its loss" in repr(clf)
+
+
+def saveable_logits():
+    parts = [*saveable().layers[:-1], Dense(4, name="out")]
+    return keras.Sequential([keras.Input((24, 24, 3)), *parts])
+
+
+def test_what_logits_mean_can_be_said_and_is_said():
+    image, model = photo((24, 24)), saveable_logits()
+    z = model(image[None].astype("float32")).numpy()
+    said = load_classifier(model, output="sigmoid", verbose=False)
+    assert said.probabilities(image) == pytest.approx(1 / (1 + np.exp(-z)), abs=1e-5)
+    assert "as output= says" in repr(said)
+    assert "assumed; else say output='sigmoid'" in repr(
+        load_classifier(model, verbose=False)
+    )
+    with pytest.raises(ValueError, match="'softmax', 'sigmoid' or None, not 'tanh'"):
+        load_classifier(model, output="tanh")
+    with pytest.raises(ValueError, match=r"keras\.Model of your own"):
+        load_classifier("vgg16", output="softmax")
+
+
+def test_a_model_trained_on_numbers_is_refused_unless_it_is_said():
+    model = saveable_logits()
+    model.compile(loss="mean_squared_error")
+    with pytest.raises(ValueError, match="for numbers and not for classes"):
+        load_classifier(model, verbose=False)
+    assert load_classifier(model, output="softmax", verbose=False)
+
+
+def test_one_output_under_a_softmax_is_refused():
+    with pytest.raises(ValueError, match="always 1"):
+        load_classifier(nested(lambda x: Dense(1, "softmax")(x)), verbose=False)
+
+
+class Doubled(keras.Model):
+    """A nested model whose call is its own."""
+
+    def call(self, x, training=None):
+        return 2 * super().call(x, training=training)
+
+
+def test_a_model_with_a_call_of_its_own_is_taken_as_it_computes():
+    inner = nested(lambda x: Dense(3)(x))
+    model = Doubled(inner.inputs, inner.outputs, name="doubled")
+    clf = load_classifier(model, verbose=False)
+    image = photo((32, 32))
+    expected = 2 * inner(image[None].astype("float32"), training=False).numpy()
+    assert clf.logits(image) == pytest.approx(expected, abs=1e-5)
+
+
+class Hidden(keras.layers.Layer):
+    """Probabilities, made by a layer that has a weight and shows no activation."""
+
+    def __init__(self, function):
+        super().__init__(name="hidden")
+        self.function = function
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+    def call(self, x):
+        return self.function(self.scale * x)
+
+
+@pytest.mark.parametrize("function", [keras.ops.softmax, keras.ops.sigmoid])
+def test_probabilities_whose_logits_cannot_be_found_are_refused(function):
+    """Taken for logits, they would go through a softmax or sigmoid twice."""
     model = model_with(
         [convolution()],
-        lambda x: HIDDEN_SIGMOIDS[name](layers.GlobalAveragePooling2D()(x)),
+        lambda x: Hidden(function)(Dense(3)(layers.GlobalAveragePooling2D()(x))),
     )
     with pytest.raises(ValueError, match="look like probabilities"):
         load_classifier(model, preprocess=unit, verbose=False)
@@ -204,7 +310,7 @@ def test_a_layer_that_is_called_twice_is_no_bottleneck():
     clf = load_classifier(model, verbose=False)
     assert clf.bottlenecks == ("first", "end")
     with pytest.raises(ValueError, match="does not depend on it alone"):
-        clf.submodel_from("twice")
+        clf.submodel_from("twice (call 1)")
 
 
 # --- labels, preprocessing, ways to call ----------------------------------------------
@@ -254,7 +360,7 @@ def two_inputs():
 
 class Subclassed(keras.Model):
     def call(self, x):
-        return x
+        return tf.reduce_mean(x, axis=(1, 2))  # not symbolic
 
 
 @pytest.mark.parametrize(
@@ -262,10 +368,11 @@ class Subclassed(keras.Model):
     [
         (two_inputs, "2 inputs"),
         (Subclassed, "subclassed"),
+        (lambda: keras.layers.Dense(3), "A layer is no model"),
         (lambda: keras.Sequential([Dense(2)]), "keras.Input"),
         (lambda: keras.Sequential([keras.Input((8,)), Dense(2)]), r"height, width, 3"),
         (base, r"\(None, classes\)"),
-        (lambda: nested(lambda x: Dense(3, "tanh")(x)), "'tanh'"),
+        (lambda: nested(lambda x: Dense(3, "tanh")(x)), "neither softmax nor"),
     ],
 )
 def test_a_model_that_cannot_be_used_is_refused_with_advice(make, advice):

@@ -8,7 +8,7 @@ from PIL import Image
 from ..engine import display
 from ..engine.checks import finite_values
 from ..engine.cropping import CropBox
-from ..engine.maps import describe_map
+from ..engine.maps import describe_map, why_zero
 from ..engine.upsampling import Upsampling
 
 
@@ -53,10 +53,8 @@ class Attribution:
             self.notes.append(self.upsampling.note)
         shown = self.values if self.target is None else self.map
         if not shown[..., :1].any() and not shown.any():  # mostly one look
-            sign = "" if self.signed else "positive "
-            subject = f"{sign}evidence for {self.label}" if self.label else "activation"
-            place = " at this layer" if self.layer else ""
-            self.notes.append(f"No {subject}{place}: the map is zero everywhere.")
+            subject = self.signed, self.label, self.layer, self.score, self.score_value
+            self.notes.append(why_zero(*subject))
 
     @property
     def map(self) -> np.ndarray:

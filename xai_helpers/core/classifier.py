@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine.checks import as_list
+from ..engine.checks import as_list, check_count
 from ..engine.cropping import CropBox, crop_to_size
 from ..engine.data import find_class
 from ..engine.image_files import load_image
 from ..engine.layered_model import Layer as Layer
 from ..engine.layered_model import LayeredModel
-from ..engine.loading import apply_preprocessing
+from ..engine.loading import apply_preprocessing, describe_input
 from ..engine.tensorflow import keras, tf
 
 
@@ -50,6 +50,7 @@ class Classifier(LayeredModel):
         with the model it was made from; nested models are flattened.
     input_size : (int, int), height and width in pixels
     classes : list of (WordNet id, label)
+        A model of one output, yes or no, has two: their logits are $-z$ and $z$.
     activation : "softmax" or "sigmoid", from logits to probabilities
     fit : "crop" or "squash", for photos that are not of the network's shape
     """
@@ -62,38 +63,40 @@ class Classifier(LayeredModel):
         classes: Sequence[tuple[str, str]],
         weights_description: str,
         activation: str = "softmax",
-        tensors: dict[str, keras.KerasTensor] | None = None,
+        output_description: str = "",
+        blocks: dict[str, list[str]] | None = None,
         *,
         fit: str = "crop",
     ):
         if fit not in ("crop", "squash"):
             raise ValueError(f"fit is 'crop' or 'squash', not {fit!r}.")
-        if len(classes) != model.output_shape[-1]:
-            raise ValueError(
-                f"{len(classes)} labels for a model with {model.output_shape[-1]} "
-                "outputs; give one label for each."
-            )
-        super().__init__(name, model, tensors)
+        super().__init__(name, model, blocks)
         self.classes, self.fit = [tuple(c) for c in classes], fit
         self.weights_description, self.activation = weights_description, activation
+        self.output_description = output_description or activation
         self._preprocess = preprocess
 
     def __repr__(self) -> str:
         height, width = self.input_size
         return (
             f"<Classifier {self.name}: {height} × {width} px → "
-            f"{len(self.classes)} classes; {self.weights_description}>"
+            f"{len(self.classes)} classes; {self.description}>"
         )
+
+    @property
+    def description(self) -> str:
+        """Which weights, what the network is fed, how its outputs are understood."""
+        fed = describe_input(self.model, self._preprocess, self.input_size)
+        return f"{self.weights_description}; {fed}; {self.output_description}"
 
     def with_model(self, model: keras.Model, **changes) -> Classifier:
         """The same labels and preprocessing around another model that ends in logits.
 
         changes : ``name``, ``weights_description``, ``preprocess``
         """
-        names = "name", "classes", "weights_description", "activation", "fit"
-        same = {name: getattr(self, name) for name in names}
+        names = "name classes weights_description activation output_description blocks"
+        same = {name: getattr(self, name) for name in [*names.split(), "fit"]}
         same["preprocess"] = self._preprocess
-        same["tensors"] = self._tensors if model is self.model else None
         return Classifier(model=model, **(same | changes))
 
     def crop(self, image) -> tuple[np.ndarray, CropBox]:
@@ -156,9 +159,8 @@ class Classifier(LayeredModel):
         return outputs if tf.is_tensor(logits) else np.asarray(outputs)
 
     def top(self, image, k: int = 5) -> list[Prediction]:
-        """The k classes that the network is surest of, best first."""
-        if not 1 <= k <= len(self.classes):
-            raise ValueError(f"k is 1 to {len(self.classes)}, not {k}.")
+        """The classes that the network is surest of, at most k, best first."""
+        k = check_count("k", k)
         logits = self.logits([image])
         probabilities = self.to_probabilities(logits)[0]
         best = np.argsort(-logits[0], kind="stable")[:k]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engine.batches import batch_slices
 from ..engine.checks import as_list, one_for_each
-from ..engine.tensorflow import gradients_of, tf
+from ..engine.tensorflow import tf
 from .classifier import Classifier
 from .query import Query, target_scores
 
@@ -62,10 +62,11 @@ def _compiled(classifier: Classifier, layers, score: str, technique: str, combin
             x = classifier.preprocess_tensor(pixels)
             *activations, logits = model(x, training=False)
             y, _ = target_scores(classifier, logits, index, score)
-            pairs = zip(activations, gradients_of(y, activations), strict=True)
+            gradients = classifier.gradients_of(y, activations, logits)
+            of_layers, to_maps = (layers, activations, gradients), classifier.to_maps
             return [
-                combine(tf.cast(a, tf.float32), tf.cast(gradient, tf.float32))
-                for a, gradient in pairs
+                combine(to_maps(la, a), to_maps(la, gradient))
+                for la, a, gradient in zip(*of_layers, strict=True)
             ], logits
 
         return run

@@ -13,7 +13,7 @@ from ..engine.batches import batch_slices
 from ..engine.checks import check_score
 from ..engine.cropping import crop_to_size
 from ..engine.image_files import load_image
-from ..engine.tensorflow import gradients_of, tf
+from ..engine.tensorflow import tf
 from .attribution import Attribution
 from .classifier import Classifier, Layer
 
@@ -118,7 +118,7 @@ def pixel_gradients(classifier: Classifier, score: str) -> Callable:
             x = classifier.preprocess_tensor(pixels)
             logits = classifier.model(x, training=False)
             y, index = target_scores(classifier, logits, index, score)
-            return gradients_of(y, [pixels])[0], logits, index
+            return classifier.gradients_of(y, [pixels], logits)[0], logits, index
 
         return run
 

@@ -14,6 +14,7 @@ import ast
 import os
 import re
 import sys
+import warnings
 from functools import partial
 from inspect import getdoc, signature
 from pathlib import Path
@@ -21,7 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from ..engine import weights
-from ..engine.image_files import load_image
+from ..engine.checks import check_pair
+from ..engine.image_files import load_image, short_name
+from ..engine.labels import read_labels
 from . import samples
 
 BACKGROUND_COUNT = 20  # photos that the techniques with a background compare with
@@ -39,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader (head, less) has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, MemoryError, weights.WeightsError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", _as_options(str(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
@@ -56,6 +59,10 @@ def parser(with_techniques: bool = True) -> argparse.ArgumentParser:
     add("--labels", type=Path, metavar="FILE", help="of your own model: one a line")
     values = "none (default; it rescales by itself), unit (0 to 1), xception or vgg16"
     add("--preprocess", metavar="NAME", help=f"of your own model: {values}")
+    size = "of your own model, if it takes any: one number, or HEIGHT,WIDTH"
+    add("--input-size", type=_size, metavar="PIXELS", help=size)
+    output = "what the logits of your own model stand for (default: as the model says)"
+    add("--output", choices=("softmax", "sigmoid"), help=output)
     fit = "photos of another shape: cut the centre (default) or squeeze"
     add("--fit", choices=("crop", "squash"), default="crop", help=fit)
 
@@ -146,6 +153,21 @@ def _number(text: str):
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
 
 
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of one number or of two with a comma between."""
+    try:
+        return check_pair("the size", _number(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _as_options(message: str) -> str:
+    """A message in one line, with arguments of Python as options of the command."""
+    message = message.replace("input_size=(height, width)", "--input-size HEIGHT,WIDTH")
+    given = r"\b(output|preprocess)=(['\"]?)(\w*)\2"  # output='sigmoid'
+    return " ".join(re.sub(given, r"--\1 \3", message).split())
+
+
 def _output_file(name: str, endings: str) -> Path:
     if Path(name).suffix.lower() not in endings.split():
         raise argparse.ArgumentTypeError(f"{name}: the name ends in {endings}")
@@ -155,12 +177,15 @@ def _output_file(name: str, endings: str) -> Path:
 def _classifier(args):
     from .loading import load_classifier
 
-    options = {"weights": args.weights, "fit": args.fit, "preprocess": args.preprocess}
+    names = "weights", "fit", "preprocess", "input_size", "output"
+    options = {name: getattr(args, name) for name in names}
     if args.labels:
-        lines = args.labels.read_text("utf-8").split("\n")
-        options["labels"] = [line.strip() for line in lines if line.strip()]
-    classifier = load_classifier(args.model, verbose=False, **options)
-    print(f"{classifier.name}: {classifier.weights_description}", file=sys.stderr)
+        options["labels"] = read_labels(args.labels)
+    with warnings.catch_warnings(record=True) as caught:
+        classifier = load_classifier(args.model, verbose=False, **options)
+    loaded = f"{classifier.name}: {classifier.description}"
+    for line in [loaded, *(f"warning: {warning.message}" for warning in caught)]:
+        print(_as_options(line), file=sys.stderr)
     return classifier
 
 
@@ -169,8 +194,8 @@ def _predict(args) -> None:
     classifier = _classifier(args)
     for name, photo in photos:
         if len(photos) > 1:
-            print(name)
-        print(*classifier.top(photo, min(args.k, len(classifier.classes))), sep="\n")
+            print(short_name(name) if name.lower().startswith("data:") else name)
+        print(*classifier.top(photo, args.k), sep="\n")
 
 
 def _explain(args) -> None:

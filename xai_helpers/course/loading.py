@@ -11,8 +11,8 @@ from ..engine.tensorflow import keras
 def load_classifier(
     model: str | os.PathLike | keras.Model = "xception", *,
     weights: str | None = None, preprocess: Callable | str | None = None,
-    labels: Sequence | None = None, input_size: tuple[int, int] | None = None,
-    fit: str = "crop", verbose: bool = True,
+    labels: Sequence | dict | None = None, input_size: tuple[int, int] | None = None,
+    output: str | None = None, fit: str = "crop", verbose: bool = True,
 ) -> Classifier:  # fmt: skip
     """A classifier, ready to predict and to be explained.
 
@@ -20,19 +20,28 @@ def load_classifier(
     ----------
     model : "vgg16", "xception", a keras.Model, or the path of a ``.keras`` file
         Your own model takes (N, height, width, 3) and gives (N, classes), with softmax
-        or sigmoid at the end or without; it may hold nested models. A file that holds
-        code (a Lambda layer) is refused.
+        or sigmoid at the end or without; it may hold nested models and blocks of your
+        own. A file that holds code (a Lambda layer) is refused.
     weights : "imagenet", "portable" or None, for the two named networks
         None: as ``XAI_WEIGHTS`` says, else ``imagenet`` if Keras has downloaded it
         before, else ``portable``.
     preprocess : callable or name, for your own model
         Tensor (N, height, width, 3), float32 RGB 0–255 → what the model was trained on;
         or "xception" (−1 to 1), "vgg16" (BGR minus the ImageNet mean), "unit" (0 to 1).
-        None or "none" if the model does its own rescaling.
-    labels : sequence of str, or of pairs (WordNet id, label), for your own model
+        "none" if the model does its own rescaling; so does None, which warns if
+        nothing in the model rescales.
+    labels : for your own model; None: "class 0", "class 1", …
+        A sequence of str, or of pairs (WordNet id, label); or a dict, label → index
+        (``class_indices``) or index → label. One output, yes or no, takes the label
+        for yes, or two, (no, yes).
     input_size : (height, width), for your own model with a flexible input
+    output : "softmax" (one class of many), "sigmoid" (each class by itself) or None
+        What makes probabilities of your own model's logits. None: what its last
+        activation says, else its loss, else softmax.
     fit : "crop" or "squash", for photos of another shape than the network's
-    verbose : bool, whether to print one line that says which weights are in use
+    verbose : bool, whether to print one line
+        It says which weights are in use, what range of values the network is fed, and
+        how its outputs are understood.
 
     Raises
     ------
@@ -45,8 +54,8 @@ def load_classifier(
     >>> load_classifier("xception").top(sample_image("cat"), k=1)[0].label
     'tabby'
     """
-    loaded = load_model(model, weights, preprocess, labels, input_size)
+    loaded = load_model(model, weights, preprocess, labels, input_size, output)
     classifier = Classifier(*loaded, fit=fit)
     if verbose:
-        print(f"{classifier.name}: {classifier.weights_description}")
+        print(f"{classifier.name}: {classifier.description}")
     return classifier

@@ -97,12 +97,13 @@ def photos(images: dict[str, np.ndarray], columns=4, title="") -> Picture:
 
 
 def predictions(classifiers: Sequence, images: dict, k=5, title="") -> Picture:
-    """Each photo, uint8 (H, W, 3), as the networks see it, and their k top classes."""
+    """Each photo, uint8 (H, W, 3), as the networks see it, and its top classes (k)."""
     ratios = [1.0, *[2.4] * len(classifiers)]
     size = (2.2 + 3.4 * len(classifiers), 1.45 * len(images) + 0.5)
     shape, title = (len(images), len(ratios)), title or None
     figure, panels = panel_grid(*shape, size, title, width_ratios=ratios)
-    first_choices, style = [], {"va": "center", "fontsize": 8}
+    first_choices = []
+    style = {"va": "center", "fontsize": 8, "parse_math": False}  # labels may have a $
     for row, (name, image) in zip(panels, images.items(), strict=True):
         draw_panel(row[0], classifiers[0].crop(image)[0], name)
         for panel, classifier in zip(row[1:], classifiers, strict=True):

@@ -167,8 +167,7 @@ class Explorer(ipw.VBox):
         """The five top classes of this photo, and another one if it is asked for."""
         key, classifier = self._request()[:3], self.network.value
         if key not in self._top_classes:
-            count = min(5, len(classifier.classes))
-            best = classifier.top(self.photos[self.photo.value], count)
+            best = classifier.top(self.photos[self.photo.value])
             best = [(f"{p.label}  {p.probability:.0%}", p.index) for p in best]
             self._top_classes[key] = best
         options = list(self._top_classes[key])

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .batches import max_batch_size
-from .keras_graph import Call, calls, has_builtin_activation, with_valid_padding
+from .keras_graph import Call, calls, has_builtin_activation, twin
+from .layouts import window_geometry
 from .tensorflow import keras, tf
-from .upsampling import window_geometry
 
 MIN_SPEEDUP = 1.5  # in multiplications; with less, pictures are computed whole
 MAX_PATCHES = 32  # in a batch; more are hardly faster
@@ -37,6 +37,7 @@ class ChainLayer(NamedTuple):
     layer: layers.Layer
     before: keras.KerasTensor  # (1, height, width, channels)
     after: keras.KerasTensor
+    key: int  # of the call
     extent: np.ndarray  # of a cell's window in the map before (down, across)
     stride: np.ndarray
     padding: np.ndarray  # cells outside the map that the first window begins with
@@ -66,17 +67,17 @@ def sequential_prefix(model: keras.Model) -> list[ChainLayer]:
         users = [c for c in all_calls if any(tensor is t for t in c.inputs)]
         if len(users) != 1 or not _is_supported(users[0]):
             return chain
-        layer, after = users[0].layer, users[0].outputs[0]
+        layer, after = users[0].operation, users[0].outputs[0]
         geometry = np.ones(2, int), np.ones(2, int), np.zeros(2, int)
         if isinstance(layer, SPATIAL_LAYERS):
             sizes = np.array(tensor.shape[1:3]), np.array(after.shape[1:3])
             geometry = window_geometry(layer, *sizes)
-        chain.append(ChainLayer(layer, tensor, after, *geometry))
+        chain.append(ChainLayer(layer, tensor, after, users[0].key, *geometry))
         tensor = after
 
 
 def _is_supported(call: Call) -> bool:
-    layer = call.layer
+    layer = call.operation
     if len(call.inputs) != 1 or len(call.outputs[0].shape) != 4:
         return False
     if type(layer) not in SPATIAL_LAYERS + POINTWISE_LAYERS:
@@ -120,22 +121,22 @@ def multiply_adds(model: keras.Model, positions, patch) -> list[tuple[str, int, 
     """Multiplications of each layer: (name, for a whole picture, for one patch).
 
     Patches are computed in batches, so each costs what the most expensive does. After
-    the chain's end the whole map is computed. A layer that is used twice counts once.
+    the chain's end the whole map is computed.
     """
     chain = sequential_prefix(model)
     ranges = changed_ranges(chain, np.asarray(positions), patch)[1:]
     changed_cells = {
-        step.layer.name: down.width * across.width
+        step.key: down.width * across.width
         for step, (down, across) in zip(chain, ranges, strict=True)
     }
-    shapes = {call.layer.name: call.outputs[0].shape for call in calls(model)}
     rows = []
-    for layer in model.layers:
-        per_cell = sum(int(np.prod(w.shape)) for w in layer.weights if len(w.shape) > 1)
-        if per_cell and layer.name in shapes:
-            cells = int(np.prod(shapes[layer.name][1:-1]))
-            changed = changed_cells.get(layer.name, cells)
-            rows.append((layer.name, per_cell * cells, per_cell * changed))
+    for call in calls(model):
+        shapes = [weight.shape for weight in getattr(call.operation, "weights", [])]
+        per_cell = sum(int(np.prod(shape)) for shape in shapes if len(shape) > 1)
+        if per_cell:
+            cells = int(np.prod(call.outputs[0].shape[1:-1]))
+            changed = changed_cells.get(call.key, cells)
+            rows.append((call.operation.name, per_cell * cells, per_cell * changed))
     return rows
 
 
@@ -179,8 +180,8 @@ class IncrementalForward:
             paint[row : row + patch[0], column : column + patch[1]]
             for row, column in positions
         ]
-        names = {step.layer.name for step in chain}
-        beyond = [c for c in calls(model) if c.inputs and c.layer.name not in names]
+        keys = {step.key for step in chain}
+        beyond = [c for c in calls(model) if c.inputs and c.key not in keys]
         whole = [chain[-1].after, *(call.outputs[0] for call in beyond)]
         self.shapes = [tensor.shape[1:] for tensor in whole if len(tensor.shape) == 4]
         for step, (down, across) in zip(chain, self.ranges[1:], strict=True):
@@ -207,7 +208,7 @@ class IncrementalForward:
         indices = []
         for before, after, step in zip(ranges, ranges[1:], self.chain, strict=False):
             if step.is_spatial:
-                extent, stride, padding = step[3:]
+                extent, stride, padding = step[4:]
                 firsts = [after[a].start * stride[a] - padding[a] for a in AXES]
                 sides = [(after[a].width - 1) * stride[a] + extent[a] for a in AXES]
                 indices.append(_gather_indices(before, firsts, sides, step.before))
@@ -261,14 +262,14 @@ def _keep_maps(model: keras.Model, chain: list[ChainLayer]) -> Callable:
 def _compute_patches(model: keras.Model, chain: list[ChainLayer]) -> Callable:
     """(painted patches, tables of kept maps, indices into them) → logits."""
     after_chain = keras.Model(chain[-1].after, model.output)
-    steps = [with_valid_padding(s.layer) if s.is_spatial else s.layer for s in chain]
+    steps = [twin(s.layer, padding="valid") if s.is_spatial else s.layer for s in chain]
 
     def run(windows, kept, indices):
         tables = iter(zip(kept, indices, strict=True))  # one for each spatial layer
 
         def gather(windows):
             table, index = next(tables)
-            computed = tf.reshape(windows, (-1, table.shape[-1]))
+            computed = tf.cast(tf.reshape(windows, (-1, table.shape[-1])), table.dtype)
             return tf.gather(tf.concat([table, computed], 0), index)
 
         for step, layer in zip(chain, steps, strict=True):

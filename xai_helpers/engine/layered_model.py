@@ -1,19 +1,28 @@
 """``LayeredModel``: a model whose layers can be named, cut apart and computed."""
 
+from collections import Counter
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import NamedTuple
 
+import numpy as np
+
 from . import keras_graph
 from .batches import max_batch_size
-from .tensorflow import keras, tf
+from .layouts import Layout, layouts
+from .tensorflow import gradients_of, keras, tf
 from .upsampling import Upsampling, layer_upsampling
+
+TOKENS = (
+    "Its cells are the tokens of a transformer, {}in which attention has mixed the "
+    "patches: a cell's value need not come from its own place."
+)
 
 
 class Layer(NamedTuple):
-    """A layer that a map can be drawn for."""
+    """A call of a layer, or of an operation, whose output is maps of the picture."""
 
-    index: int  # in ``model.layers``
+    index: int  # among all calls; if each layer is called once, in ``model.layers``
     name: str
     class_name: str  # in Keras
     shape: tuple[int, int, int]  # height, width, channels of its output
@@ -27,52 +36,131 @@ class LayeredModel:
     """The part of a ``Classifier`` that knows the layers.
 
     model : (N, height, width, 3) preprocessed → (N, classes) logits
+    blocks : name of a nested model or block → names of the calls of its last layer
     cache : what was derived from the model, by key: compiled functions, upsamplings
     """
 
-    def __init__(self, name: str, model: keras.Model, tensors: dict | None = None):
-        self.name, self.model = name, model
+    def __init__(self, name: str, model: keras.Model, blocks: dict | None = None):
+        self.name, self.model, self.blocks = name, model, blocks or {}
         self.input_size = tuple(model.input_shape[1:3])
         self.cache: dict = {}
-        self._tensors = tensors or {la.name: la.output for la in model.layers}
-        self._layers = []
-        for index, layer in enumerate(model.layers):
-            tensor, class_name = self._tensors.get(layer.name), type(layer).__name__
-            is_map = isinstance(tensor, keras.KerasTensor) and len(tensor.shape) == 4
-            if is_map and not isinstance(layer, keras.layers.InputLayer):
-                usable = Layer(index, layer.name, class_name, tensor.shape[1:])
-                self._layers.append(usable)
+        self._calls = keras_graph.calls(model)
+        self._layers: list[Layer] = []
+        self._tensors: dict[str, keras.KerasTensor] = {}
+        self._layouts: dict[str, Layout] = {}
+        known, number = layouts(model), Counter()
+        names = [call.operation.name for call in self._calls]
+        self._call_counts = Counter(names)
+        for index, (call, name) in enumerate(zip(self._calls, names, strict=True)):
+            number[name] += 1
+            if self._call_counts[name] > 1:
+                name += f" (call {number[name]})"
+            tensor, layout = call.outputs[0], known.get(id(call.outputs[0]))
+            if layout is not None and call.inputs:
+                shape = layout.shape(tensor)
+                self._layers.append(Layer(index, name, call.kind, shape))
+                self._tensors[name], self._layouts[name] = tensor, layout
 
     def layers(self) -> list[Layer]:
-        """The layers that output maps (height, width, channels), in network order.
+        """Those that output maps (height, width, channels), in network order.
 
-        ``Layer.index`` is the place in ``model.layers``, so VGG16's "layer 7" of the
-        article is index 7 here.
+        Sums and other operations are among them; a layer that is used twice stands
+        there twice, as "conv (call 1)" and "conv (call 2)". Tokens of a vision
+        transformer count as maps of their grid. VGG16's "layer 7" of the article has
+        ``Layer.index`` 7.
         """
         return list(self._layers)
 
     def layer(self, layer: str | int | Layer) -> Layer:
-        """One of ``layers()``, by name or index, or a ValueError that lists them."""
-        for usable in self._layers:
-            if layer in (usable, usable.name, usable.index) and layer is not True:
-                return usable
-        names = [la.name for la in self.model.layers]
+        """One of ``layers()``, by name or index, or a ValueError that lists them.
+
+        The name of a nested model or of a block stands for what it outputs.
+        """
+        candidates = self._named(layer)
+        if len(candidates) == 1:
+            return candidates[0]
+        names = [call.operation.name for call in self._calls]
         exists = layer in names or (isinstance(layer, int) and 0 <= layer < len(names))
-        why = "outputs no maps (height, width, channels)"
-        usable = ", ".join(f"{la.index} {la.name}" for la in self._layers)
-        raise ValueError(
-            f"Layer {layer!r} of {self.name} {why if exists else 'does not exist'}. "
-            f"Usable: {usable or 'none, the network has no layer with maps'}."
-        )
+        why = "outputs no maps of the picture" if exists else "does not exist"
+        why = "is used several times; say which call you mean" if candidates else why
+        usable = [f"{la.index} {la.name}" for la in candidates or self._layers]
+        usable = ", ".join(usable) or "none, the network has no layer with maps"
+        raise ValueError(f"Layer {layer!r} of {self.name} {why}. Usable: {usable}.")
+
+    def _named(self, layer: str | int | Layer) -> list[Layer]:
+        """Those that this stands for: several, if it is a layer that is used twice."""
+        exact = [la for la in self._layers if layer in (la, la.name, la.index)]
+        if exact or not isinstance(layer, str):
+            return exact if layer is not True else []
+        outputs = self.blocks.get(layer, ())
+        return [
+            la
+            for la in self._layers
+            if la.name in outputs or la.name.startswith(f"{layer} (call ")
+        ]
 
     @cached_property
     def default_layer(self) -> Layer:
-        """The last layer with more than one cell that is not a pooling layer."""
-        layers = [la for la in self._layers if "Pooling" not in la.class_name]
-        if not layers:
-            raise ValueError(f"{self.name} has no convolution whose maps to weigh.")
-        wide = [la for la in layers if la.shape[0] * la.shape[1] > 1]
-        return (wide or layers)[-1]
+        """The last layer with more than one cell that is not a pooling layer.
+
+        Weights come before it, and its cells matter to the logits. A ValueError if
+        there is none, or if more follows whose cells have no known place.
+        """
+        learned = [la for la in self._layers if self._layouts[la.name].learned]
+        layers = [la for la in learned if "Pool" not in la.class_name]
+        wide = [la for la in layers if la.shape[0] * la.shape[1] > 1] or layers
+        reached = [la for la in wide if self._reaches_logits(la)]
+        if not reached:
+            raise ValueError(
+                f"{self.name} has no convolution whose maps to weigh: no layer has "
+                "learned maps. Techniques at the pixels need none (gradients, "
+                "SmoothGrad, integrated gradients, occlusion, RISE)."
+            )
+        layer = reached[-1]
+        if unknown := self._kernel_without_place(layer.index):
+            raise ValueError(
+                f"After {layer.name!r}, the last layer of {self.name} whose cells have "
+                f"a known place on the picture, comes {unknown!r}, whose cells have "
+                "none; name a layer to explain."
+            )
+        return layer
+
+    def _reaches_logits(self, layer: Layer) -> bool:
+        """Whether the cells of a token layer matter: some heads read one token only."""
+        layout = self._layouts[layer.name]
+        return not layout.is_tokens or layer.name in self._tokens_that_matter
+
+    @cached_property
+    def _tokens_that_matter(self) -> set[str]:
+        """The token layers whose cells the logits of a picture of noise depend on."""
+        names = [name for name, layout in self._layouts.items() if layout.is_tokens]
+        noise = np.random.default_rng(0).random((1, *self.input_size, 3), "float32")
+        model = keras.Model(
+            self.model.input, [*(self._tensors[n] for n in names), self.model.output]
+        )
+        with tf.GradientTape() as tape:
+            x = tf.constant(noise)
+            tape.watch(x)
+            *tokens, logits = model(x, training=False)
+            score = tf.reduce_sum(logits**2)
+        gradients = zip(names, tape.gradient(score, tokens), strict=True)
+        return {
+            name
+            for name, gradient in gradients
+            if gradient is not None
+            and np.any(self._layouts[name].to_maps(gradient).numpy())
+        }
+
+    def _kernel_without_place(self, index: int) -> str:
+        """A later call with weights on several cells whose place is unknown, or ""."""
+        placed = {id(tensor) for tensor in self._tensors.values()}
+        for call in self._calls[index + 1 :]:
+            shape = call.outputs[0].shape[1:]
+            cells = sum(side is None or side > 1 for side in shape) > 1
+            has_kernel = any(len(variable.shape) > 1 for variable in call.variables)
+            if cells and has_kernel and id(call.outputs[0]) not in placed:
+                return call.operation.name
+        return ""
 
     def layer_or_default(self, layer: str | int | Layer | None) -> Layer:
         """``layer(layer)``, or the default layer for None."""
@@ -81,6 +169,14 @@ class LayeredModel:
     def layer_tensor(self, layer: str | int | Layer) -> keras.KerasTensor:
         """What this layer outputs in the graph of ``model``."""
         return self._tensors[self.layer(layer).name]
+
+    def to_maps(self, layer: str | int | Layer, values):
+        """What a layer outputs → float32 (N, height, width, channels).
+
+        Channels become last if they are not, and tokens a grid, without those that
+        belong to no place.
+        """
+        return self._layouts[self.layer(layer).name].to_maps(values)
 
     def submodel_to(self, *layers: str | int, logits: bool = False) -> keras.Model:
         """The model from its input to what these layers output, and to the logits.
@@ -111,29 +207,50 @@ class LayeredModel:
     def bottlenecks(self) -> tuple[str, ...]:
         """Names of the layers with maps that every path through the model passes."""
         passed = {call.key for call in keras_graph.bottlenecks(self.model)}
-        users = [call.layer.name for call in keras_graph.calls(self.model)]
         return tuple(
             layer.name
             for layer in self._layers
-            if keras_graph.producer(self.layer_tensor(layer)).key in passed
-            and users.count(layer.name) == 1
+            if self._calls[layer.index].key in passed
+            and self._call_counts[layer.name] == 1
         )
 
     def upsampling(self, layer: str | int | Layer) -> Upsampling:
         """From the layer's cells to the pixels of the network's square."""
-        key = "upsampling", self.layer(layer).name
-        if key not in self.cache:
-            tensor = self.layer_tensor(layer)
-            self.cache[key] = layer_upsampling(tensor, self.input_size)
-        return self.cache[key]
+        layer = self.layer(layer)
+        if ("upsampling", layer.name) not in self.cache:
+            layout, notes = self._layouts[layer.name], []
+            if layout.is_tokens:
+                left_out = "those that belong to no patch left out, "
+                notes.append(TOKENS.format(left_out if layout.extra else ""))
+            if layer.name not in self._call_counts:
+                notes.append(
+                    "The layer is used several times; this is one of its calls."
+                )
+            note = " ".join([*filter(None, [layout.note]), *notes])
+            upsampling = layer_upsampling(layout, self.input_size, note)
+            self.cache["upsampling", layer.name] = upsampling
+        return self.cache["upsampling", layer.name]
 
     def batch_size(self, *, backward: bool = False, after: Layer | None = None) -> int:
         """How many images fit the memory, 1 to 16; only layers from ``after`` on."""
-        layers = [la for la in self._layers if not after or la.index >= after.index]
+        calls = self._calls[after.index if after else 0 :]
+        calls = [call for call in calls if call.inputs]
         if backward:  # its slope does not depend on what enters a normalisation
-            layers = [la for la in layers if la.class_name != "BatchNormalization"]
-        shapes = [(*self.input_size, 3), *(layer.shape for layer in layers)]
+            calls = [call for call in calls if call.kind != "BatchNormalization"]
+        outputs = [tensor.shape[1:] for call in calls for tensor in call.outputs]
+        shapes = [shape for shape in outputs if len(shape) > 1 and None not in shape]
+        shapes.append((*self.input_size, 3))
         return max_batch_size(shapes, backward=backward)
+
+    @cached_property
+    def has_half_precision(self) -> bool:
+        """Whether anything is computed in float16, whose small gradients become 0."""
+        dtypes = {tensor.dtype for call in self._calls for tensor in call.outputs}
+        return "float16" in dtypes
+
+    def gradients_of(self, y, tensors: list, logits) -> list:
+        """In a compiled function: d y / d tensor; y (N,) depends on the logits."""
+        return gradients_of(y, tensors, logits if self.has_half_precision else None)
 
     def cached_function(self, key, build: Callable, signature=None) -> Callable:
         """``build()``, a function of tensors, compiled once for this key.

@@ -2,13 +2,18 @@
 
 import os
 import re
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from . import weights
+from .checks import check_pair
 from .data import imagenet_classes
-from .keras_files import load_keras_file
+from .keras_files import compiled_loss, load_keras_file, loss_name
+from .keras_graph import calls
+from .labels import to_classes
 from .tensorflow import keras, tf
 from .wrapping import logits_model
 
@@ -18,32 +23,46 @@ PREPROCESSING = {
     "none": tf.identity,  # 0 to 255: the model rescales by itself
     "unit": lambda pixels: pixels / 255,  # 0 to 1
 }
+MAX_SCALED = 20  # a larger value at the first kernel has not been rescaled
 
 
-def load_model(model, kind, preprocess, labels, input_size) -> tuple:
+def load_model(model, kind, preprocess, labels, input_size, output) -> tuple:
     """The arguments of ``Classifier``, from those of ``load_classifier``."""
-    if isinstance(model, os.PathLike) or (isinstance(model, str) and "." in model):
-        model = load_keras_file(model)
+    own = {"preprocess": preprocess, "labels": labels, "input_size": input_size}
+    own |= {"output": output}
+    loss = ""
+    if isinstance(model, os.PathLike) or (isinstance(model, str) and _is_path(model)):
+        model, loss = load_keras_file(model), compiled_loss(model)
     if isinstance(preprocess, str) and preprocess not in PREPROCESSING:
         names = ", ".join(PREPROCESSING)
         raise ValueError(f"preprocess is {names} or a function, not {preprocess!r}.")
     if isinstance(model, str):
-        if not (preprocess is None and labels is None and input_size is None):
+        if any(value is not None for value in own.values()):
             raise ValueError(
-                f"preprocess, labels and input_size belong to {model!r} already; "
-                "they are for a keras.Model of your own."
+                f"{', '.join(own)} belong to {model!r} already; they are for a "
+                "keras.Model of your own."
             )
         return _named(model.lower(), kind)
     if isinstance(model, keras.Model):
         if kind is not None:
             raise ValueError("weights is for the named networks; yours has its own.")
-        if isinstance(preprocess, str):
-            preprocess = PREPROCESSING[preprocess]
-        return _from_keras_model(model, preprocess or tf.identity, labels, input_size)
+        loss = loss or loss_name(getattr(model, "loss", None))
+        return _from_keras_model(model, loss, **own)
+    hint = ""
+    if isinstance(model, keras.Layer):
+        hint = (
+            " A layer is no model; a SavedModel loaded as a TFSMLayer has no layers to "
+            "look into. Give the model that it was made from."
+        )
     raise ValueError(
         "model is 'vgg16', 'xception', a keras.Model or a .keras file, not "
-        f"{type(model).__name__}."
+        f"{type(model).__name__}.{hint}"
     )
+
+
+def _is_path(name: str) -> bool:
+    """Whether it is the name of a file or folder, not of a network."""
+    return any(mark in name for mark in "./\\") or Path(name).exists()
 
 
 def apply_preprocessing(preprocess: Callable, pixels, model_name: str) -> tf.Tensor:
@@ -67,7 +86,7 @@ def _named(name: str, kind: str | None) -> tuple:
         model = _portable(name)
         description = "portable weights: published base, re-fitted head"
     _reset_auto_names(model)
-    return title, model, PREPROCESSING[name], imagenet_classes(), description
+    return title, model, PREPROCESSING[name], imagenet_classes(), description, "softmax"
 
 
 def _reset_auto_names(model: keras.Model) -> None:
@@ -104,50 +123,106 @@ def _portable(name: str) -> keras.Model:
     return model
 
 
-def _from_keras_model(model, preprocess, labels, input_size) -> tuple:
+def _from_keras_model(
+    model, loss: str, *, preprocess, labels, input_size, output
+) -> tuple:
     size = _checked_input_size(model, input_size)
-    logits, tensors, activation = logits_model(model, size)
-    if labels is None:
-        labels = [f"class {i}" for i in range(logits.output_shape[-1])]
-    classes = [c if isinstance(c, (tuple, list)) else ("", str(c)) for c in labels]
+    of_logits = logits_model(model, size, output, loss)
+    count = of_logits.model.output_shape[-1]
+    classes = to_classes(labels, count, yes_no=of_logits.is_yes_no)
+    is_said, preprocess = preprocess is not None, preprocess or tf.identity
+    preprocess = PREPROCESSING.get(preprocess, preprocess)
     blank = np.zeros((1, *size, 3), "float32")
     shape = tuple(apply_preprocessing(preprocess, blank, model.name).shape)
     if shape != blank.shape:
         raise ValueError(
             f"preprocess turns shape {blank.shape} into {shape}; it must keep it."
         )
-    description = "the model's own weights"
-    return model.name, logits, preprocess, classes, description, activation, tensors
+    if not is_said:
+        _warn_if_unscaled(of_logits.model, preprocess, size)
+    reading = f"{of_logits.activation}, {of_logits.reason}"
+    if of_logits.is_yes_no:
+        reading = f"one output, yes or no: {reading}"
+    return (
+        model.name, of_logits.model, preprocess, classes, "the model's own weights",
+        of_logits.activation, reading, of_logits.blocks,
+    )  # fmt: skip
+
+
+def _warn_if_unscaled(model: keras.Model, preprocess: Callable, size) -> None:
+    fed, inside = value_ranges(model, preprocess, size)
+    if inside and np.allclose(fed, inside) and max(map(abs, inside)) > MAX_SCALED:
+        warnings.warn(
+            f"{model.name} is fed {fed[0]:.3g} to {fed[1]:.3g}, and nothing before its "
+            "first weights rescales that. If it was trained on 0 to 1, say "
+            "preprocess='unit'; on -1 to 1, preprocess='xception'; if on 0 to 255, "
+            "preprocess='none'.",
+            stacklevel=5,  # the caller of load_classifier
+        )
+
+
+def value_ranges(model: keras.Model, preprocess: Callable, size) -> tuple:
+    """(lowest, highest) value that a model is fed, and that its first kernel is given.
+
+    For a picture half black, half white; the second is None for a model of no kernels.
+    """
+    picture = np.zeros((1, *size, 3), "float32")
+    picture[:, : size[0] // 2] = 255
+    x = apply_preprocessing(preprocess, picture, model.name)
+    fed, inside = (float(np.min(x)), float(np.max(x))), None
+    for call in calls(model):
+        if any(len(variable.shape) > 1 for variable in call.variables):
+            entering = keras.Model(model.input, call.inputs[0])(x, training=False)
+            inside = float(np.min(entering)), float(np.max(entering))
+            break
+    return fed, inside
+
+
+def describe_input(model: keras.Model, preprocess: Callable, size) -> str:
+    """ "fed 0 to 255, rescaled inside to -1 to 1": what a network is given."""
+    fed, inside = value_ranges(model, preprocess, size)
+    text = f"fed {fed[0]:.3g} to {fed[1]:.3g}"
+    if inside and not np.allclose(fed, inside, rtol=0.05, atol=0.05):
+        text += f", rescaled inside to {inside[0]:.3g} to {inside[1]:.3g}"
+    return text
 
 
 def _checked_input_size(model: keras.Model, input_size) -> tuple[int, int]:
     """The height and width that the model takes; refuses what is no RGB classifier."""
-    if not getattr(model, "inputs", None) or not hasattr(model, "layers"):
+    if not getattr(model, "inputs", None):
+        if input_size is not None:
+            return check_pair("input_size", input_size)
         raise ValueError(
-            f"{model.name!r} has no graph to look into: it is a subclassed model, or a "
-            "Sequential that does not know its input yet. Build it with the functional "
-            "API, or begin it with keras.Input(shape=(height, width, 3))."
+            f"{model.name!r} does not say what it takes: it is a subclassed model, or "
+            "a Sequential without an input. Say input_size=(height, width), or begin "
+            "it with keras.Input(shape=(height, width, 3))."
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
             f"The model has {len(model.inputs)} inputs and {len(model.outputs)} "
             "outputs; a classifier has one of each. Build a keras.Model around those "
-            "you mean."
+            "you mean, other inputs held fixed: keras.Model(photo, model([photo, "
+            "number]))."
         )
-    shape, output_shape = model.inputs[0].shape, tuple(model.outputs[0].shape)
+    shape = model.inputs[0].shape
+    if len(shape) == 4 and shape[-1] == 1:
+        size = ", ".join(map(str, shape[1:3]))
+        raise ValueError(
+            f"The model takes grey pictures, {tuple(shape)}. Put in front of it what "
+            f"makes grey of RGB: rgb = keras.Input(({size}, 3)); grey = "
+            "keras.ops.image.rgb_to_grayscale(rgb); then give keras.Model(rgb, "
+            "model(grey))."
+        )
     if len(shape) != 4 or shape[-1] != 3:
         raise ValueError(
             f"The model takes input of shape {tuple(shape)}; expected (None, height, "
             "width, 3): RGB images, channels last."
         )
-    if len(output_shape) != 2:
-        raise ValueError(
-            f"The model outputs shape {output_shape}; expected (None, classes)."
-        )
-    height, width = input_size or shape[1:3]
-    if height is None or width is None:
+    if input_size is None and None not in shape[1:3]:
+        return tuple(shape[1:3])
+    if input_size is None:
         raise ValueError(
             "The model takes images of any size; say at which it was trained: "
             "input_size=(height, width)."
         )
-    return height, width
+    return check_pair("input_size", input_size)

@@ -6,6 +6,8 @@ Compared are arrays, or Attributions by their maps in the layer's own cells.
 import numpy as np
 from scipy import ndimage, stats
 
+SATURATED = 1e-6  # a probability nearer to 0 or 1 hardly changes in 32 bits
+
 
 def as_heatmap(heatmap, shape: tuple[int, int] | None = None) -> np.ndarray:
     """An Attribution or an array as a finite float array, or a ``ValueError``."""
@@ -75,6 +77,19 @@ def describe_map(heat: np.ndarray, signed: bool) -> str:
         f"{beginning}what is positive is centred {down:.0%} down and {across:.0%} "
         f"across, half of it on {percent} of the picture."
     )
+
+
+def why_zero(signed: bool, label: str, layer, score: str, value: float | None) -> str:
+    """A sentence for a map of zeros: no evidence, or a number too small to be held."""
+    if score == "probability" and not SATURATED <= value <= 1 - SATURATED:
+        return (
+            f"The map is zero everywhere because the probability is {value:.3g} to "
+            "within the precision of 32 bits, which holds no change of it: that says "
+            "nothing about the picture. Explain score='logit'."
+        )
+    sign, place = "" if signed else "positive ", " at this layer" if layer else ""
+    subject = f"{sign}evidence for {label}" if label else "activation"
+    return f"No {subject}{place}: the map is zero everywhere."
 
 
 def random_map(square: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -51,9 +51,38 @@ if keras.config.image_data_format() != "channels_last":
     )
 
 
-def gradients_of(y, tensors: list) -> list:
-    """In a compiled function: d y / d tensor for each tensor; y (N,) is summed."""
-    gradients = tf.gradients(y, tensors)
+HALF_PRECISION_SIZES = 4096, 4  # of the slope at the logits; float16 ends at 65504
+
+
+def gradients_of(y, tensors: list, half_logits=None) -> list:
+    """In a compiled function: d y / d tensor for each tensor; y (N,) is summed.
+
+    half_logits : the logits (N, classes) between y and the tensors, if float16 is used
+        on the way. There, what is below 6e-8 is zero: so the slope at the logits is
+        enlarged, image by image, and the result made small again in float32.
+    """
+    if half_logits is None:
+        return _checked(tf.gradients(y, tensors))
+    slope = tf.gradients(y, half_logits)[0]
+    largest = tf.reduce_max(tf.abs(slope), axis=1)
+    largest, attempts = tf.where(largest > 0, largest, 1), []
+    for factor in (size / largest for size in HALF_PRECISION_SIZES):
+        enlarged = slope * factor[:, None]
+        parts = _checked(tf.gradients(half_logits, tensors, grad_ys=enlarged))
+        shapes = [[-1] + [1] * (part.shape.rank - 1) for part in parts]
+        attempts.append(
+            [
+                tf.cast(part, tf.float32) / tf.reshape(factor, shape)
+                for part, shape in zip(parts, shapes, strict=True)
+            ]
+        )
+    return [  # the small one where the large one overflows
+        tf.where(tf.math.is_finite(large), large, small)
+        for large, small in zip(*attempts, strict=True)
+    ]
+
+
+def _checked(gradients: list) -> list:
     if any(gradient is None for gradient in gradients):
         raise ValueError(
             "No gradient reaches the input or the layer: a step on the way (the "

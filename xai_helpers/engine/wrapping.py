@@ -1,72 +1,201 @@
 """From any Keras classifier to one flat graph that ends in logits, of shared layers."""
 
 import inspect
+from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 
+from .keras_graph import Call, calls, is_builtin, is_composite, producer, rebuild, twin
 from .tensorflow import keras, tf
 
+tree, TENSOR = keras.tree, keras.KerasTensor
+OUTPUTS = "softmax", "sigmoid"
+REGRESSIONS = "squarederror absoluteerror mse mae huber logcosh poisson".split()
 
-def logits_model(model: keras.Model, size: tuple[int, int]):
+
+class LogitsModel(NamedTuple):
+    """A classifier's graph, and what was understood of it."""
+
+    model: keras.Model  # (N, height, width, 3) → (N, classes), float32 logits
+    activation: str  # from logits to probabilities: "softmax" or "sigmoid"
+    reason: str  # how that is known
+    is_yes_no: bool  # one output, which became two classes
+    blocks: dict[str, list[str]]  # see ``LayeredModel``
+
+
+def logits_model(model: keras.Model, size, output: str | None, loss: str):
     """The model flattened, without its final activation, and compared with the given.
 
-    Returns it, (N, height, width, 3) → (N, classes); what each layer outputs in it, by
-    name; and the activation that was left out, "softmax" or "sigmoid".
+    output : "softmax", "sigmoid" or None: as the model's last activation or loss says
+    loss : the name of the loss that it was trained with, or ""
     """
-    flat, tensors, last_layer, last_input = _flatten_nested(model, size)
-    logits, activation = _remove_final_activation(flat, last_layer, last_input)
-    _check_same_outputs(model, logits, activation, ends_in_logits=logits is flat)
-    tensors[logits.layers[-1].name] = logits.output
-    return logits, tensors, activation
+    flat, blocks = _flatten(model, size)
+    shapes = [tuple(tensor.shape) for tensor in flat.outputs]
+    if len(shapes) != 1 or len(shapes[0]) != 2:
+        shape = ", ".join(map(str, shapes))
+        raise ValueError(f"The model outputs shape {shape}; expected (None, classes).")
+    found, logits = _without_activation(flat)
+    activation, reason = _final_activation(found, output, loss, flat)
+    logits = logits if found else flat
+    _check_same_outputs(model, logits, activation, is_logits=not found)
+    is_yes_no = flat.output_shape[-1] == 1
+    if is_yes_no and activation == "softmax":
+        raise ValueError(
+            "The model has one output under a softmax, which is always 1; a yes/no "
+            "model ends in Dense(1, 'sigmoid')."
+        )
+    z = keras.ops.cast(logits.output, "float32")  # the last layer may compute in half
+    if is_yes_no:
+        z = keras.ops.concatenate([-z, z], axis=-1)
+    if z is not logits.output:
+        logits = keras.Model(logits.input, z, name=logits.name)
+    return LogitsModel(logits, activation, reason, is_yes_no, blocks)
 
 
-def _flatten_nested(model: keras.Model, size: tuple[int, int]):
-    """Nested models replaced by what is in them, one level of nesting at a time.
+# --- nested models and blocks become one graph ----------------------------------------
 
-    Returns the model, what each layer outputs in it, the last layer, and its input.
-    """
-    has_nested, tensors, made_by = True, {}, {}
 
-    def call(layer, *args, **kwargs):
-        nonlocal has_nested
-        if isinstance(layer, keras.Model):
-            has_nested = True
-            return layer.call(*args, **kwargs)
-        inputs = args or tuple(kwargs.values())
-        if "training" in inspect.signature(layer.call).parameters:
-            kwargs["training"] = False  # augmentation layers are on if nobody says so
-        output = tensors[layer.name] = layer(*args, **kwargs)
-        made_by[id(output)] = layer, inputs[0]
+def _flatten(model: keras.Model, size) -> tuple[keras.Model, dict]:
+    """One graph in place of nested ones, and what their names stand for."""
+    pixels = keras.Input((*size, 3), name="pixels")
+    flattening = _Flattening(set())
+    output = flattening.run(model, pixels)
+    if names := flattening.repeated_names():
+        flattening = _Flattening(names)
+        output = flattening.run(model, pixels)
+    flat = keras.Model(pixels, output, name=model.name)
+    if any(call.kind == "TFSMLayer" for call in calls(flat)):
+        raise ValueError(
+            f"{model.name!r} holds a TFSMLayer, a compiled program without layers to "
+            "look into. Load the model that was exported, or build it again, and give "
+            "that keras.Model."
+        )
+    return flat, flattening.names_of_blocks(flat)
+
+
+class _Flattening:
+    """Calls every operation of a model once more, those in nested models as well."""
+
+    def __init__(self, repeated_names: set[str]):
+        self.repeated = repeated_names  # of different layers: their twins get others
+        self.path: list[str] = []  # the models that the call is in, outermost first
+        self.operations: dict[int, keras.Operation] = {}
+        self.twins: dict[int, keras.Operation] = {}
+        self.numbers: Counter = Counter()
+        self.outputs: dict[str, list] = {}  # of nested models and blocks
+
+    def run(self, model: keras.Model, pixels) -> keras.KerasTensor:
+        """What the model outputs for these pixels."""
+        output = self._unfold(model, (pixels,), {})
+        if output is None:
+            raise ValueError(
+                f"{model.name!r} cannot be written as a graph of layers: its call() "
+                "does more than call layers and keras.ops. Build it with the "
+                "functional API."
+            )
         return output
 
-    while has_nested:
-        has_nested = False
-        tensors.clear()
-        _check_names(model)
-        model = keras.models.clone_model(
-            keras.Model(model.inputs[0], model.outputs[0], name=model.name),
-            input_tensors=keras.Input((*size, 3), name="pixels"),
-            clone_function=lambda layer: layer,
-            call_function=call,
-        )
-    return model, tensors, *made_by[id(model.output)]
+    def call(self, operation: keras.Operation, *args, **kwargs):
+        """What the operation outputs, as when the model predicts."""
+        kwargs = _for_inference(operation, kwargs)
+        if is_composite(operation):
+            outputs = self._unfold(operation, args, kwargs)
+            if outputs is not None:
+                self.outputs.setdefault(operation.name, []).append(outputs)
+                return outputs
+        if type(operation).__name__ == "ConvertToTensor" and not kwargs:
+            return args[0]  # what a nested model does to its input
+        self.operations[id(operation)] = operation
+        if operation.name in self.repeated and self.path[1:]:
+            name = ".".join([*self.path[1:], operation.name])
+            renamed = self.twins.setdefault(id(operation), twin(operation, name=name))
+            return renamed(*args, **kwargs)
+        return operation(*args, **kwargs)
+
+    def _unfold(self, block, args, kwargs):
+        """What a nested model outputs, its layers called one by one.
+
+        None if that cannot be done: if its ``call`` is more than calls of layers and
+        operations, or uses weights that belong to none of them.
+        """
+        try:
+            graph, inputs = _graph_of(block, args, kwargs)
+        except Exception:  # whatever its author's code does with symbolic tensors
+            return None
+        inside = [call for call in calls(graph) if call.inputs]
+        used = {
+            id(v) for call in inside for v in getattr(call.operation, "weights", [])
+        }
+        if not {id(weight) for weight in block.weights} <= used:
+            return None
+        if not is_builtin(type(block).call):  # operations made anew at every call
+            for call in inside:
+                self._name_operation(call, block.name)
+        self.path.append(block.name)
+        outputs = rebuild(graph, inputs, self.call)
+        self.path.pop()
+        return outputs
+
+    def _name_operation(self, call: Call, block: str) -> None:
+        """A name that does not count on from load to load: "block.add_1"."""
+        if not isinstance(call.operation, keras.Layer):
+            name = f"{block}.{call.kind.lower()}"
+            number, self.numbers[name] = self.numbers[name], self.numbers[name] + 1
+            call.operation.name = f"{name}_{number}" if number else name
+
+    def repeated_names(self) -> set[str]:
+        """Names that several layers bear; a graph wants one for each."""
+        counts = Counter(operation.name for operation in self.operations.values())
+        return {name for name, count in counts.items() if count > 1}
+
+    def names_of_blocks(self, flat: keras.Model) -> dict[str, list[str]]:
+        """What each block's name stands for: the calls that compute its output."""
+        names: dict[int, str] = {}
+        counts, number = Counter(c.operation.name for c in calls(flat)), Counter()
+        for call in calls(flat):
+            name = call.operation.name
+            number[name] += 1
+            suffix = f" (call {number[name]})" if counts[name] > 1 else ""
+            names |= {id(tensor): name + suffix for tensor in call.outputs}
+        return {
+            block: [names[id(t)] for t in tree.flatten(tensors) if id(t) in names]
+            for block, tensors in self.outputs.items()
+        }
 
 
-def _check_names(model: keras.Model) -> None:
-    """In one graph, a name can be used once."""
-    layers, names = list(model.layers), []
-    for layer in layers:  # the list grows by what is in nested models
-        if isinstance(layer, keras.Model):
-            layers += layer.layers
-        elif not isinstance(layer, keras.layers.InputLayer):
-            names.append(layer.name)
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(
-            f"Several layers of {model.name!r} and its nested models are called "
-            f"{', '.join(twice)}; give the new ones names of their own, as in "
-            "Dense(3, name='my_dense')."
-        )
+def _for_inference(operation, kwargs: dict) -> dict:
+    """Dropout and augmentation off: some are on if nobody says so."""
+    takes_training = isinstance(operation, keras.Layer) and (
+        "training" in inspect.signature(operation.call).parameters
+    )
+    return kwargs | {"training": False} if takes_training else kwargs
+
+
+def _graph_of(block, args, kwargs) -> tuple[keras.Model, list]:
+    """A model of what a block's ``call`` does, and the tensors that go into it."""
+    if is_builtin(type(block).call) and getattr(block, "inputs", None):
+        is_sequence = isinstance(block, keras.Sequential)
+        output = block.outputs[0] if is_sequence else block.output
+        inputs = [t for t in tree.flatten((args, kwargs)) if isinstance(t, TENSOR)]
+        return keras.Model(block.inputs, output), inputs
+    inputs, places = [], []
+
+    def place(value):
+        if not isinstance(value, TENSOR):
+            return value
+        is_other_float = "float" in value.dtype and value.dtype != block.compute_dtype
+        if is_other_float and block.autocast:
+            value = keras.ops.cast(value, block.compute_dtype)
+        inputs.append(value)
+        places.append(keras.Input(batch_shape=value.shape, dtype=value.dtype))
+        return places[-1]
+
+    args, kwargs = tree.map_structure(place, (args, kwargs))
+    return keras.Model(places, block.call(*args, **kwargs)), inputs
+
+
+# --- the final activation -------------------------------------------------------------
 
 
 class LogitsDense(keras.layers.Layer):
@@ -91,45 +220,110 @@ class LogitsDense(keras.layers.Layer):
         return cls(dense)
 
 
-def _remove_final_activation(model: keras.Model, last_layer, last_input):
-    """The model that ends before the softmax or sigmoid, and which of the two it is."""
-    activation = getattr(getattr(last_layer, "activation", None), "__name__", "linear")
-    if isinstance(last_layer, keras.layers.Softmax):
-        return keras.Model(model.input, last_input), "softmax"
-    if activation == "linear":
-        return model, "sigmoid" if model.output_shape[-1] == 1 else "softmax"
-    if activation not in ("softmax", "sigmoid"):
-        raise ValueError(
-            f"The model ends in {last_layer.name!r} with activation {activation!r}; a "
-            "classifier ends in softmax, sigmoid or none (logits)."
-        )
-    if isinstance(last_layer, keras.layers.Activation):
-        return keras.Model(model.input, last_input), activation
-    if isinstance(last_layer, keras.layers.Dense):
-        return keras.Model(model.input, LogitsDense(last_layer)(last_input)), activation
+def _without_activation(flat: keras.Model) -> tuple[str, keras.Model | None]:
+    """The final activation and the model before it; "" and None if there is none."""
+    tensor, later = flat.output, []
+    while len((call := producer(tensor)).inputs) == 1:
+        operation, before = call.operation, call.inputs[0]
+        has_own = hasattr(operation, "activation")  # function; else it may be one
+        kind = "linear"
+        if not call.variables:
+            kind = _activation_kind(operation, before.shape)
+        elif has_own and operation.activation is not None:
+            kind = _activation_kind(operation.activation, tensor.shape)
+        if kind in OUTPUTS:
+            logits = before if not call.variables else _logits_of(call, kind)
+            for changes_no_value in reversed(later):
+                logits = changes_no_value(logits)
+            return kind, keras.Model(flat.input, logits, name=flat.name)
+        if has_own and not kind:
+            raise ValueError(
+                f"The model ends in {operation.name!r}, whose activation is neither "
+                "softmax nor sigmoid; a classifier ends in one of them or in none "
+                "(logits)."
+            )
+        if call.variables or not kind:
+            break
+        later.append(operation)
+        tensor = before
+    return "", None
+
+
+def _logits_of(call: Call, kind: str) -> keras.KerasTensor:
+    """What the last layer outputs without its activation."""
+    if isinstance(call.operation, keras.layers.Dense):
+        return LogitsDense(call.operation)(call.inputs[0])
     raise ValueError(
-        f"The model ends in a {type(last_layer).__name__} with {activation}; put the "
-        "activation into a layer of its own, keras.layers.Activation."
+        f"The model ends in a {call.kind} with {kind}; put the activation into a layer "
+        "of its own, keras.layers.Activation."
     )
 
 
-def _check_same_outputs(model, without, activation: str, *, ends_in_logits: bool):
+def _activation_kind(function, shape) -> str:
+    """ "softmax", "sigmoid", "linear" or "": known by what it makes of numbers."""
+    try:
+        z = np.random.default_rng(0).normal(0, 2, (4, *shape[1:])).astype("float32")
+        values = np.asarray(function(tf.constant(z)), "float32").reshape(len(z), -1)
+    except Exception:  # a function of one's own may want anything else
+        return ""
+    z = z.reshape(len(z), -1)
+    powers = np.exp(z - z.max(axis=1, keepdims=True))
+    kinds = {
+        "linear": z,
+        "sigmoid": 1 / (1 + np.exp(-z)),
+        "softmax": powers / powers.sum(axis=1, keepdims=True),
+    }
+    same = [
+        kind
+        for kind, expected in kinds.items()
+        if values.shape == expected.shape and np.allclose(values, expected, 1e-2, 1e-3)
+    ]
+    return same[0] if same else ""
+
+
+def _final_activation(found: str, output, loss: str, flat) -> tuple[str, str]:
+    """What turns logits into probabilities, and how that is known."""
+    if output not in (None, *OUTPUTS):
+        raise ValueError(f"output is 'softmax', 'sigmoid' or None, not {output!r}.")
+    if found and output not in (None, found):
+        raise ValueError(f"output={output!r}, but the model ends in a {found}.")
+    if found:
+        return found, "as its last activation"
+    if output:
+        return output, "as output= says"
+    plain = loss.lower().replace("_", "")
+    if "categorical" in plain:
+        return "softmax", f"as its loss, {loss}"
+    if "binary" in plain:
+        return "sigmoid", f"as its loss, {loss}"
+    if any(name in plain for name in REGRESSIONS):
+        raise ValueError(
+            f"The model was trained with {loss}, as for numbers and not for classes. "
+            "If its outputs are logits all the same, say output='softmax' or "
+            "output='sigmoid'."
+        )
+    if flat.output_shape[-1] == 1:
+        return "sigmoid", "assumed for one output"
+    return "softmax", "assumed; else say output='sigmoid'"
+
+
+def _check_same_outputs(model, logits, activation: str, *, is_logits: bool):
     """Give both models two noise pictures, and refuse a model that differs."""
-    shape = (2, *without.input_shape[1:])
+    shape = (2, *logits.input_shape[1:])
     x = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
     expected = np.asarray(model(x, training=False), "float32")
-    logits = np.asarray(without(x, training=False), "float32")
-    outputs = np.asarray(keras.activations.get(activation)(tf.constant(logits)))
-    same_logits = ends_in_logits and np.allclose(expected, logits, 1e-3, 1e-3)
-    sums_to_1 = np.allclose(expected.sum(axis=1), 1, atol=1e-3)
-    bounded = ((expected >= 0).all() and sums_to_1) or _outputs_bounded(model, x)
-    if same_logits and bounded:
-        raise ValueError(
-            "The model's outputs look like probabilities, but its last layer shows no "
-            "softmax or sigmoid; let it end in Dense(..., 'softmax') or 'sigmoid', or "
-            "in a keras.layers.Activation."
-        )
-    if not same_logits and not np.allclose(expected, outputs, rtol=1e-2, atol=1e-3):
+    z = np.asarray(logits(x, training=False), "float32")
+    outputs = np.asarray(keras.activations.get(activation)(tf.constant(z)))
+    if is_logits and np.allclose(expected, z, 1e-3, 1e-3):
+        sums_to_1 = np.allclose(expected.sum(axis=1), 1, atol=1e-3)
+        bounded = (expected >= 0).all() and sums_to_1 and expected.shape[1] > 1
+        if bounded or _outputs_bounded(model, x):
+            raise ValueError(
+                "The model's outputs look like probabilities, but its last layer shows "
+                "no softmax or sigmoid; let it end in Dense(..., 'softmax') or "
+                "'sigmoid', or in a keras.layers.Activation."
+            )
+    elif not np.allclose(expected, outputs, rtol=1e-2, atol=1e-3):
         raise ValueError(
             f"{model.name!r} does something that its layers do not show (a call() of "
             "its own, for example), so its logits cannot be found."
@@ -147,7 +341,13 @@ def randomised_copy(model: keras.Model, stop_layer: str, seed: int) -> keras.Mod
 
     Of the standard deviation of each kernel; biases and normalisations stay.
     """
-    copy = keras.models.clone_model(model)
+    is_layer = keras.layers.Layer
+    copy = keras.models.clone_model(
+        model,
+        clone_function=lambda op: (
+            type(op).from_config(op.get_config()) if isinstance(op, is_layer) else op
+        ),
+    )
     copy.set_weights(model.get_weights())
     rng = np.random.default_rng(seed)
     names = [layer.name for layer in model.layers]

@@ -37,8 +37,8 @@ def activations(classifier: Classifier, image, layer=None):
     query = Query(classifier, image)
     names = list(dict.fromkeys(la.name for la in layers))  # each is computed once
     outputs = layer_outputs(classifier, *names)(tf.constant(query.square[None]))
-    values = [np.asarray(output)[0] for output in tf.nest.flatten(outputs)]
-    values = dict(zip(names, values, strict=True))
+    outputs = dict(zip(names, tf.nest.flatten(outputs), strict=True))
+    values = {la: np.asarray(classifier.to_maps(la, o))[0] for la, o in outputs.items()}
     maps = [
         query.attribution(
             values[la.name], "activations", unit="activation", layer=la,

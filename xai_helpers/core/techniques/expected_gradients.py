@@ -7,7 +7,7 @@ import numpy as np
 from ...engine.background import Background
 from ...engine.batches import Progress, batch_slices
 from ...engine.checks import as_list, check_background, check_count
-from ...engine.tensorflow import gradients_of, tf
+from ...engine.tensorflow import tf
 from ..classifier import Classifier, Layer
 from ..query import Query, to_scores
 from .activations import layer_outputs
@@ -64,13 +64,13 @@ def expected_gradients(
 
     rng, indices = np.random.default_rng(seed), [query.target for query in queries]
     rows, alpha = rng.integers(len(photos), size=samples), rng.random(samples, "f4")
-    mean, sums = np.zeros((len(queries), *x.shape)), np.empty((len(queries), samples))
+    mean, sums = np.float64(0), np.empty((len(queries), samples))
     size = classifier.batch_size(backward=True, after=layer)
     size = max(1, 2 * size // (1 + len(queries)))  # the targets share the forward pass
     for part in batch_slices(samples, size, "expected gradients", progress):
         b = baselines(rows[part])
         sum_of_batch, sums[:, part] = products(x, b, alpha[part], tf.constant(indices))
-        mean += sum_of_batch.numpy() / samples
+        mean = mean + sum_of_batch.numpy() / samples
 
     fields = {"unit": score, "layer": layer}
     fields["parameters"] = {"samples": samples, "seed": seed, "background": len(photos)}
@@ -101,13 +101,18 @@ def _compiled_products(classifier, layer: Layer | None, score: str, targets: int
 
         def run(x, b, alpha, indices):
             x, b = tf.cast(x, tf.float32), tf.cast(b, tf.float32)
-            points = b + alpha[:, None, None, None] * (x - b)
+            points = b + tf.reshape(alpha, [-1] + [1] * x.shape.rank) * (x - b)
             inputs = points if layer else classifier.preprocess_tensor(points)
-            y = to_scores(classifier, model(inputs, training=False), score)
-            y = tf.gather(y, indices, axis=1)
-            gradients = [gradients_of(y[:, k], [points])[0] for k in range(targets)]
+            logits = model(inputs, training=False)
+            y = tf.gather(to_scores(classifier, logits, score), indices, axis=1)
+            gradients = [
+                classifier.gradients_of(y[:, k], [points], logits)[0]
+                for k in range(targets)
+            ]
             products = (x - b) * tf.stack(gradients)  # (K, N, h, w, c)
-            return tf.reduce_sum(products, 1), tf.reduce_sum(products, (2, 3, 4))
+            sums = tf.reduce_sum(products, list(range(2, products.shape.rank)))
+            products = tf.reduce_sum(products, 1)
+            return classifier.to_maps(layer, products) if layer else products, sums
 
         return run
 

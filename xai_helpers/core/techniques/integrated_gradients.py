@@ -8,7 +8,7 @@ from ...engine import adaptive_path
 from ...engine.batches import Progress
 from ...engine.checks import check_count
 from ...engine.fills import baseline_image
-from ...engine.tensorflow import gradients_of, tf
+from ...engine.tensorflow import tf
 from ..attribution import Attribution
 from ..classifier import Classifier
 from ..query import Query, to_scores
@@ -112,7 +112,7 @@ def _compiled_path_gradients(query: Query) -> Callable:
             inputs = classifier.preprocess_tensor(points)
             logits = classifier.model(inputs, training=False)
             y = to_scores(classifier, logits, score)[:, index]
-            gradient = gradients_of(y, [points])[0]
+            gradient = classifier.gradients_of(y, [points], logits)[0]
             return y, tf.reduce_sum((x - b) * gradient, (1, 2, 3)), gradient
 
         return run

@@ -1,0 +1,340 @@
+"""Layers by name: sums, layers used twice, names that occur twice, blocks, tokens."""
+
+import numpy as np
+import pytest
+from toys import base, convolution, layers, model_with, photo, pooled_logits, unit
+from vision_transformers import swin, vit, vit_of_blocks
+
+from xai_helpers import explain, keras, load_classifier, metrics, tf
+
+ops = keras.ops
+SIZE = 24, 32
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(2)
+
+
+def load(model, **options):
+    return load_classifier(model, preprocess=unit, verbose=False, **options)
+
+
+def grad_cam_by_tape(model, tensor, image, target):
+    """Equations 1 and 2 for a model that ends in Dense under a mean over the cells."""
+    x = tf.constant(image[None], tf.float32) / 255
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        maps, logits = keras.Model(model.input, [tensor, model.output])(x)
+        score = logits[:, target]
+    alpha = tf.reduce_mean(tape.gradient(score, maps), (1, 2), keepdims=True)
+    return np.maximum((alpha * maps).numpy().sum(-1)[0], 0)
+
+
+# --- steps that are operations --------------------------------------------------------
+
+
+def residual():
+    """conv + skip, an operation, in the end; the sum is returned beside the model."""
+    inputs = keras.Input((*SIZE, 3))
+    skip = layers.Conv2D(6, 3, padding="same", activation="relu", name="stem")(inputs)
+    branch = layers.Conv2D(6, 3, padding="same", name="branch")(skip)
+    total = branch + skip
+    return keras.Model(inputs, pooled_logits(3)(total)), total
+
+
+def test_the_default_layer_is_the_sum_and_not_the_branch():
+    model, total = residual()
+    clf, image = load(model), photo(SIZE)
+    assert clf.default_layer.class_name == "Add"
+    for target in range(3):
+        expected = grad_cam_by_tape(model, total, image, target)
+        values = explain.grad_cam(clf, image, target).values
+        assert values == pytest.approx(expected, abs=1e-6)
+
+
+ACTIVATED = {
+    "an activation called as a function": keras.activations.gelu,
+    "an operation": ops.silu,
+    "arithmetic": lambda x: x * ops.sigmoid(x) - 1,
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATED)
+def test_what_is_no_layer_can_be_explained_like_one(name):
+    inputs = keras.Input((*SIZE, 3))
+    end = ACTIVATED[name](convolution(activation=None)(inputs))
+    model = keras.Model(inputs, pooled_logits(2)(end))
+    clf, image = load(model), photo(SIZE)
+    assert clf.default_layer.index == clf.layers()[-1].index
+    expected = grad_cam_by_tape(model, end, image, 1)
+    assert explain.grad_cam(clf, image, 1).values == pytest.approx(expected, abs=1e-6)
+    x = image[None].astype("float32") / 255
+    maps = keras.Model(inputs, end)(x)[0]
+    values = explain.activations(clf, image).values
+    assert values == pytest.approx(np.asarray(maps), abs=1e-5)
+
+
+class BlockModel(keras.Model):
+    """A residual block as a subclass of keras.Model."""
+
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.conv = layers.Conv2D(3, 3, padding="same", name=f"{name}_conv")
+
+    def call(self, x):
+        return x + self.conv(x)
+
+
+class BlockLayer(layers.Layer):
+    """The same as a layer that holds a layer."""
+
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.conv = layers.Conv2D(3, 3, padding="same", name=f"{name}_conv")
+
+    def call(self, x, training=None):
+        return x + self.conv(x)
+
+
+@pytest.mark.parametrize("block", [BlockModel, BlockLayer])
+def test_a_block_with_a_call_of_its_own_is_looked_into(block):
+    model = model_with([block("first"), block("second")], pooled_logits(3), SIZE)
+    clf, image = load(model), photo(SIZE)
+    names = [layer.name for layer in clf.layers()]
+    assert names == ["first_conv", "first.add", "second_conv", "second.add"]
+    assert clf.layer("second") == clf.default_layer == clf.layer("second.add")
+    x = image[None].astype("float32") / 255
+    first, second = (model.get_layer(name) for name in ("first", "second"))
+    expected = second(first(x))[0]
+    values = explain.activations(clf, image, "second").values
+    assert values == pytest.approx(np.asarray(expected), abs=1e-5)
+    again = [layer.name for layer in load(model).layers()]
+    assert again == names  # and no counter goes on
+
+
+class BlockWithAWeight(layers.Layer):
+    """A weight of its own, used by no layer in it: it cannot be taken apart."""
+
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.conv = layers.Conv2D(3, 3, padding="same")
+
+    def build(self, shape):
+        self.scale = self.add_weight((1,), "ones", name="scale")
+
+    def call(self, x):
+        return x + self.conv(x) * ops.broadcast_to(self.scale, (3,))
+
+
+class BlockOfTensorFlow(layers.Layer):
+    """What it does cannot be followed with symbolic tensors."""
+
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.conv = layers.Conv2D(3, 3, padding="same")
+
+    def call(self, x):
+        return tf.nn.relu(self.conv(x))
+
+
+@pytest.mark.parametrize("block", [BlockWithAWeight, BlockOfTensorFlow])
+def test_a_block_that_cannot_be_taken_apart_is_one_layer(block):
+    model = model_with([block("block")], pooled_logits(3), SIZE)
+    clf, image = load(model), photo(SIZE)
+    assert [layer.name for layer in clf.layers()] == ["block"]
+    before = clf.logits(image)
+    weights = model.get_layer("block").get_weights()
+    model.get_layer("block").set_weights([2 * array for array in weights])
+    own = model(image[None].astype("float32") / 255).numpy()
+    assert clf.logits(image) == pytest.approx(own, abs=1e-5)  # no value was frozen
+    assert np.abs(own - before).max() > 1e-3
+
+
+def test_a_subclassed_model_needs_an_input_size():
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__(name="mine")
+            self.conv = layers.Conv2D(4, 3, activation="relu", name="conv")
+            self.pool = layers.GlobalAveragePooling2D()
+            self.head = layers.Dense(3, "softmax", name="head")
+
+        def call(self, x):
+            return self.head(self.pool(self.conv(x)))
+
+    model, image = Mine(), photo(SIZE)
+    x = image[None].astype("float32") / 255
+    expected = model(x).numpy()
+    with pytest.raises(ValueError, match="input_size=\\(height, width\\)"):
+        load(model)
+    clf = load(model, input_size=SIZE)
+    assert clf.probabilities(image) == pytest.approx(expected, abs=1e-6)
+    assert clf.default_layer.name == "conv"
+
+
+# --- layers used twice, names used twice ----------------------------------------------
+
+
+def test_a_layer_used_twice_has_two_entries_and_no_plain_name():
+    conv = layers.Conv2D(3, 3, padding="same", activation="relu", name="shared")
+    clf = load(model_with([conv, conv], pooled_logits(2), SIZE))
+    names = [layer.name for layer in clf.layers()]
+    assert names == ["shared (call 1)", "shared (call 2)"]
+    image = photo(SIZE)
+    x = image[None].astype("float32") / 255
+    for name, expected in zip(names, (conv(x), conv(conv(x))), strict=True):
+        attribution = explain.activations(clf, image, name)
+        assert attribution.values == pytest.approx(expected.numpy()[0], abs=1e-5)
+        assert "used several times" in attribution.description
+    with pytest.raises(ValueError, match=r"several times.*shared \(call 1\), .*call 2"):
+        explain.grad_cam(clf, image, layer="shared")
+
+
+def twins():
+    """One base on the photo and on its mirror image; bright pixels mean class 0."""
+    inputs = keras.Input((*SIZE, 3))
+    conv = layers.Conv2D(2, 3, padding="same", activation="relu", name="conv")
+    entry = keras.Input((*SIZE, 3))
+    shared = keras.Model(entry, conv(entry), name="shared")
+    conv.set_weights([np.ones((3, 3, 3, 2)) / 27, np.zeros(2)])
+    both = [shared(inputs), shared(ops.flip(inputs, axis=2))]
+    pooled = [layers.GlobalAveragePooling2D()(x) for x in both]
+    head = layers.Dense(2, use_bias=False)
+    model = keras.Model(inputs, head(layers.Add()(pooled)))
+    head.set_weights([np.array([[1.0, -1], [1, -1]])])
+    return model
+
+
+def test_the_map_of_a_mirrored_twin_lies_on_the_object():
+    clf = load(twins())
+    image = np.zeros((*SIZE, 3), np.uint8)
+    image[8:16, 4:12] = 255
+    for name in ("conv (call 1)", "conv (call 2)"):
+        heatmap = explain.grad_cam(clf, image, 0, name).heatmap()
+        assert heatmap[6:18, 2:14].sum() > 0.99 * heatmap.sum() > 0
+    with pytest.raises(ValueError, match="several times"):
+        clf.layer("shared")
+    assert "used several times" in explain.grad_cam(clf, image, 0).description
+
+
+def two_bases():
+    inputs = keras.Input((32, 32, 3))
+    first, second = base(), base()
+    second.name = "other"
+    pooled = [layers.GlobalAveragePooling2D()(b(inputs)) for b in (first, second)]
+    return keras.Model(inputs, layers.Dense(3)(layers.Concatenate()(pooled)))
+
+
+def test_two_bases_of_one_kind_keep_their_layers_apart():
+    model, image = two_bases(), photo((32, 32))
+    clf = load(model)
+    x = image[None].astype("float32") / 255
+    assert clf.logits(image) == pytest.approx(model(x).numpy(), abs=1e-5)
+    for name in ("base", "other"):
+        maps = explain.activations(clf, image, f"{name}.inner_pool").values
+        expected = model.get_layer(name)(x)[0]
+        assert maps == pytest.approx(np.asarray(expected), abs=1e-5)
+    assert clf.layer("other").name == "other.inner_pool"
+    with pytest.raises(ValueError, match="does not exist"):
+        clf.layer("inner_pool")
+    assert [layer.name for layer in model.get_layer("other").layers][1] == "inner_conv"
+
+
+# --- no map, or one whose place is not known ------------------------------------------
+
+
+def test_a_network_without_a_convolution_has_no_layer_to_weigh():
+    model = model_with(
+        [layers.Rescaling(1 / 255), layers.ReLU()],
+        lambda x: layers.Dense(3)(layers.Flatten()(x)),
+    )
+    clf = load_classifier(model, verbose=False)
+    for technique in (explain.grad_cam, explain.layer_cam):
+        with pytest.raises(ValueError, match=r"no convolution.*gradients, SmoothGrad"):
+            technique(clf, photo((32, 32)))
+    assert explain.gradients(clf, photo((32, 32)), 0).values.any()
+
+
+def test_cells_of_unknown_place_are_not_passed_over_in_silence():
+    def head(x):
+        x = layers.Reshape((-1, 30 * 4))(x)  # rows of the picture, one after the other
+        x = layers.LSTM(5, return_sequences=True, name="reader")(x)
+        return layers.Dense(2)(layers.Flatten()(x))
+
+    clf = load(model_with([convolution()], head))
+    with pytest.raises(ValueError, match=r"After 'one'.*comes 'reader'"):
+        explain.grad_cam(clf, photo((32, 32)), 0)
+    assert explain.grad_cam(clf, photo((32, 32)), 0, "one").values.shape == (30, 30)
+
+
+def test_a_squeeze_and_excitation_gate_is_no_layer_with_maps():
+    inputs = keras.Input((*SIZE, 3))
+    x = convolution()(inputs)
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = layers.Conv2D(4, 1, activation="sigmoid", name="gate")(gate)
+    x = layers.Multiply(name="gated")([x, gate])
+    clf = load(keras.Model(inputs, pooled_logits(2)(x)))
+    assert [layer.name for layer in clf.layers()] == ["one", "gated"]
+    with pytest.raises(ValueError, match=r"'gate' of .* outputs no maps"):
+        clf.layer("gate")
+    assert clf.default_layer.name == "gated"
+
+
+# --- vision transformers --------------------------------------------------------------
+
+TRANSFORMERS = {
+    "class token": (vit, {}, "block1_norm1"),
+    "class token, blocks": (vit_of_blocks, {}, "block1_norm1"),
+    "mean of the tokens": (vit, {"class_token": False}, "norm"),
+    "windows": (swin, {}, "norm"),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_the_default_layer_of_a_transformer_is_the_last_that_matters(name):
+    """A head that reads the class token ignores the other tokens of the last layer."""
+    build, options, expected = TRANSFORMERS[name]
+    clf, image = load_classifier(build(**options), verbose=False), photo((32, 32))
+    assert clf.default_layer.name == expected
+    assert explain.grad_cam(clf, image).values.shape == clf.default_layer.shape[:2]
+
+
+def test_grad_cam_of_tokens_is_equations_1_and_2_without_the_class_token():
+    model, image = vit(), photo((32, 32))
+    clf = load_classifier(model, verbose=False)
+    head = model.get_layer("head")
+    tokens, features = (
+        model.get_layer(name).output for name in ("block1_norm1", "norm")
+    )
+    x = tf.constant(image[None], tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        a, end = keras.Model(model.input, [tokens, features])(x, training=False)
+        score = (end[:, 0] @ head.kernel + head.bias)[:, 2]
+    gradient = tape.gradient(score, a)[0, 1:].numpy()
+    activations = a[0, 1:].numpy()
+    expected = np.maximum(activations @ gradient.mean(axis=0), 0).reshape(4, 4)
+    attribution = explain.grad_cam(clf, image, 2, "block1_norm1")
+    assert attribution.values == pytest.approx(expected, rel=1e-3, abs=1e-7)
+    assert "those that belong to no patch left out" in attribution.description
+    assert "attention has mixed the patches" in attribution.description
+
+
+def test_expected_gradients_at_tokens_add_up_with_the_class_token():
+    clf = load_classifier(vit(), verbose=False)
+    others = np.stack([photo((32, 32), seed) for seed in range(3, 7)])
+    options = {"layer": "block0_add2", "samples": 300}
+    attribution = explain.expected_gradients(clf, photo((32, 32)), others, 1, **options)
+    checks = attribution.checks
+    assert attribution.values.shape == (4, 4, 16)
+    gap = abs(checks["sum"] - checks["score difference"])
+    assert gap < 4 * checks["standard error"]
+
+
+def test_a_random_copy_keeps_the_names_of_operations_and_blocks():
+    model = model_with([BlockLayer("first")], pooled_logits(3), SIZE)
+    clf = load(model)
+    copy = metrics.randomise_layers(clf, "first_conv")
+    assert [la.name for la in copy.layers()] == [la.name for la in clf.layers()]
+    assert copy.layer("first").name == "first.add"
+    assert not np.allclose(copy.logits(photo(SIZE)), clf.logits(photo(SIZE)))
