@@ -1,8 +1,10 @@
 """Loading says what it loaded, gives the published networks, and refuses nonsense."""
 
+import warnings
+
 import numpy as np
 import pytest
-from toys import photo
+from toys import convolution, layers, model_with, photo, pooled_logits, saveable, unit
 
 from xai_helpers import keras, load_classifier, weights
 
@@ -22,7 +24,8 @@ def test_load_classifier_refuses_nonsense():
 def test_loading_says_which_weights_in_one_line(capsys):
     classifier = load_classifier("xception")
     description = classifier.weights_description
-    assert capsys.readouterr().out == f"Xception: {description}\n"
+    said = f"Xception: {description}; fed -1 to 1; softmax\n"
+    assert capsys.readouterr().out == said
     assert description.split()[0] in ("portable", "imagenet")
     assert description in repr(classifier)
 
@@ -67,3 +70,115 @@ def test_a_second_load_has_the_same_layer_names():
         )
         maps = clf.submodel_to("add_6")(clf.preprocess(photo()))
         assert maps.shape == (1, 19, 19, 728)
+
+
+# --- what a network is fed ------------------------------------------------------------
+
+RESCALED = {
+    "rescaling": (layers.Rescaling(1 / 127.5, -1), "-1 to 1"),
+    "normalization": (layers.Normalization(mean=100.0, variance=2500.0), "-2 to 3.1"),
+    "arithmetic": (layers.Lambda(lambda x: x / 51), "0 to 5"),
+}
+
+
+@pytest.mark.parametrize("name", RESCALED)
+def test_the_load_line_says_what_is_fed_and_what_the_model_makes_of_it(name, capsys):
+    layer, expected = RESCALED[name]
+    model = model_with([layer, layers.ZeroPadding2D(), convolution()], pooled_logits(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf = load_classifier(model)
+    line = f"fed 0 to 255, rescaled inside to {expected};"
+    assert line in capsys.readouterr().out and line in repr(clf)
+
+
+def test_a_model_that_nothing_rescales_warns_unless_the_range_is_said():
+    model = model_with([layers.RandomFlip(), convolution()], pooled_logits(2))
+    with pytest.warns(UserWarning, match="fed 0 to 255.*preprocess='unit'") as caught:
+        clf = load_classifier(model, verbose=False)
+    assert caught[0].filename == __file__  # where the reader's call is
+    assert "fed 0 to 255; softmax" in repr(clf)
+    ranges = {"none": "0 to 255", "unit": "0 to 1", "xception": "-1 to 1"}
+    ranges |= {"vgg16": "-124 to 151", unit: "0 to 1"}
+    for preprocess, expected in ranges.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            clf = load_classifier(model, preprocess=preprocess, verbose=False)
+        assert f"fed {expected}; softmax" in repr(clf)
+
+
+def test_accuracy_on_the_wrong_range_is_what_the_warning_is_for():
+    """Trained on 0–1 and fed 0–255, half of the answers are wrong, and nothing else
+    would show it.
+    """
+    keras.utils.set_random_seed(0)
+    model = model_with([layers.Flatten()], lambda x: layers.Dense(2)(x), (4, 4))
+    kernel = np.stack([np.zeros(48), np.ones(48) / 48], 1)  # the mean, above 0.5 ...
+    model.layers[-1].set_weights([kernel, np.array([0.5, 0])])  # ... or below
+    dark, bright = np.full((4, 4, 3), 60, "uint8"), np.full((4, 4, 3), 200, "uint8")
+    right = load_classifier(model, preprocess="unit", verbose=False)
+    with pytest.warns(UserWarning, match="nothing before its first weights"):
+        wrong = load_classifier(model, verbose=False)
+    assert right.logits([dark, bright]).argmax(axis=1).tolist() == [0, 1]
+    assert wrong.logits([dark, bright]).argmax(axis=1).tolist() == [1, 1]
+
+
+# --- refusals that can be followed ----------------------------------------------------
+
+
+def test_a_grey_model_is_refused_with_a_way_that_works():
+    grey = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"rgb = keras\.Input\(\(8, 8, 3\)\)") as error:
+        load_classifier(grey)
+    for line in ("rgb = keras.Input((8, 8, 3))",
+                 "grey = keras.ops.image.rgb_to_grayscale(rgb)"):  # fmt: skip
+        assert line in str(error.value)
+    rgb = keras.Input((8, 8, 3))
+    front = keras.Model(rgb, grey(keras.ops.image.rgb_to_grayscale(rgb)))
+    clf = load_classifier(front, preprocess=unit, verbose=False)
+    image = photo((8, 8))
+    luma = (image / 255) @ [0.2989, 0.587, 0.114]  # ITU-R 601
+    expected = grey(luma[None, ..., None].astype("float32"))
+    assert clf.logits(image) == pytest.approx(np.asarray(expected), abs=1e-5)
+
+
+def test_two_inputs_are_refused_with_a_way_that_works():
+    picture, number = keras.Input((8, 8, 3)), keras.Input((1,))
+    x = layers.Concatenate()([layers.Flatten()(picture), number])
+    model = keras.Model([picture, number], layers.Dense(2)(x))
+    with pytest.raises(ValueError, match="other inputs held fixed"):
+        load_classifier(model)
+    fixed = keras.Input((8, 8, 3))
+    forty = 0 * fixed[:, 0, 0, :1] + 40
+    clf = load_classifier(
+        keras.Model(fixed, model([fixed, forty])), preprocess=unit, verbose=False
+    )
+    image = photo((8, 8))
+    inputs = [image[None].astype("float32") / 255, np.array([[40.0]])]
+    expected = model.predict(inputs, verbose=0)
+    assert clf.logits(image) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_program_without_layers_is_refused(tmp_path):
+    saveable().export(tmp_path / "exported", verbose=False)
+    program = layers.TFSMLayer(tmp_path / "exported", call_endpoint="serve")
+    with pytest.raises(ValueError, match="A layer is no model; a SavedModel"):
+        load_classifier(program)
+    inputs = keras.Input((24, 24, 3))
+    with pytest.raises(ValueError, match="holds a TFSMLayer, a compiled program"):
+        load_classifier(keras.Model(inputs, program(inputs)))
+
+
+@pytest.mark.parametrize("name", ["folder", "folder/", "model.dir"])
+def test_a_folder_is_refused_by_what_it_is(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    with pytest.raises(weights.WeightsError, match=r"model\.save\('name\.keras'\)"):
+        load_classifier(name)
+
+
+def test_a_file_without_an_ending_is_a_file_and_no_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_bytes(b"?")
+    with pytest.raises(weights.WeightsError, match=r"mine is not a \.keras file"):
+        load_classifier("mine")
