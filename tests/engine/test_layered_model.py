@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from toys import base, convolution, layers, model_with, photo, pooled_logits, unit
-from vision_transformers import swin, vit, vit_of_blocks
+from vision_transformers import ClassToken, swin, vit, vit_of_blocks
 
 from xai_helpers import explain, keras, load_classifier, metrics, tf
 
@@ -138,7 +138,24 @@ class BlockOfTensorFlow(layers.Layer):
         return tf.nn.relu(self.conv(x))
 
 
-@pytest.mark.parametrize("block", [BlockWithAWeight, BlockOfTensorFlow])
+class BlockOfKnownBatch(BlockOfTensorFlow):
+    """It asks for the size of the batch, which a graph does not know."""
+
+    def call(self, x):
+        (count, *_), x = ops.shape(x), self.conv(x)
+        return ops.reshape(x, (count, *x.shape[1:]))
+
+
+class BlockOfTwoFaces(BlockOfTensorFlow):
+    """Called with symbolic tensors, it does something else."""
+
+    def call(self, x):
+        return self.conv(x) * (1 if isinstance(x, keras.KerasTensor) else 2)
+
+
+@pytest.mark.parametrize(
+    "block", [BlockWithAWeight, BlockOfTensorFlow, BlockOfKnownBatch, BlockOfTwoFaces]
+)
 def test_a_block_that_cannot_be_taken_apart_is_one_layer(block):
     model = model_with([block("block")], pooled_logits(3), SIZE)
     clf, image = load(model), photo(SIZE)
@@ -297,6 +314,28 @@ def test_the_default_layer_of_a_transformer_is_the_last_that_matters(name):
     clf, image = load_classifier(build(**options), verbose=False), photo((32, 32))
     assert clf.default_layer.name == expected
     assert explain.grad_cam(clf, image).values.shape == clf.default_layer.shape[:2]
+
+
+class OpaqueEncoder(layers.Layer):
+    """Blocks that cannot be looked into: one returns None beside its tokens."""
+
+    def __init__(self):
+        super().__init__(name="encoder")
+        self.attention = layers.MultiHeadAttention(2, 8)
+
+    def call(self, x):
+        return tf.identity(x + self.attention(x, x))
+
+
+def test_a_transformer_that_cannot_be_looked_into_is_refused_by_default():
+    """Else its first layer, the patch embedding, would stand for all of it."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.Conv2D(16, 8, 8, name="patches")(inputs)
+    x = OpaqueEncoder()(ClassToken()(layers.Reshape((16, 16), name="tokens")(x)))
+    clf = load(keras.Model(inputs, layers.Dense(2)(x[:, 0])))
+    with pytest.raises(ValueError, match="cannot be looked into"):
+        explain.grad_cam(clf, photo((32, 32)))
+    assert explain.grad_cam(clf, photo((32, 32)), 0, "tokens").values.shape == (4, 4)
 
 
 def test_grad_cam_of_tokens_is_equations_1_and_2_without_the_class_token():

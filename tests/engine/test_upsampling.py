@@ -5,7 +5,6 @@ import pytest
 from toys import layers, model_with, photo, pooled_logits, unit
 
 from xai_helpers import explain, keras, load_classifier
-from xai_helpers.engine.layouts import layouts
 from xai_helpers.engine.loading import PREPROCESSING
 from xai_helpers.engine.upsampling import interpolation_matrix, patch_upsampling
 
@@ -48,12 +47,6 @@ def chain(steps, size):
     return load_classifier(model, preprocess=unit, verbose=False)
 
 
-def grid_of(clf, layer):
-    """Centre of cell (0, 0), and the step to the next: two arrays (row, column)."""
-    layout = layouts(clf.model)[id(clf.layer_tensor(layer))]
-    return layout.first, layout.step
-
-
 @pytest.mark.parametrize("steps", CHAINS.values(), ids=CHAINS)
 def test_a_cell_lies_at_the_centre_of_the_pixels_that_reach_it(steps):
     """Light one pixel at a time, and see which pixels each cell answers to."""
@@ -67,7 +60,7 @@ def test_a_cell_lies_at_the_centre_of_the_pixels_that_reach_it(steps):
         pixels.reshape(-1, *size, 3), batch_size=256, verbose=0
     )
     reached = outputs.max(axis=-1).reshape(*size, *outputs.shape[1:3]) > 0
-    first, step = grid_of(clf, layer)
+    first, step = clf.receptive_field_grid(layer)
     fields = {
         cell: [np.flatnonzero(reached[:, :, *cell].any(axis=a)) for a in (1, 0)]
         for cell in np.ndindex(*outputs.shape[1:3])
@@ -84,7 +77,7 @@ def test_a_cell_lies_at_the_centre_of_the_pixels_that_reach_it(steps):
 def test_an_upsampled_map_is_linear_between_the_centres():
     clf = chain(CHAINS["Xception's stem"], (33, 30))
     layer = clf.layers()[-1].name
-    first, step = grid_of(clf, layer)
+    first, step = clf.receptive_field_grid(layer)
     rows, columns, _ = clf.upsampling(layer)
     height, width = rows.shape[1], columns.shape[1]
     at_the_centres = np.add.outer(
@@ -158,7 +151,7 @@ def test_a_spot_is_found_where_it_was_put_at_every_resolution(network_name, shap
         heatmap = explain.activations(clf, image, layer.name).heatmap_on_original()
         assert heatmap.shape == size
         rows, columns = np.nonzero(heatmap > 0.5 * heatmap.max())
-        _, step = grid_of(clf, layer.name)
+        _, step = clf.receptive_field_grid(layer)
         assert abs(rows.mean() - spot[0]) <= step[0] / 2 + 1
         assert abs(columns.mean() - spot[1]) <= step[1] / 2 + 1
     assert len(resolutions) >= 4
@@ -175,7 +168,7 @@ def test_every_cell_of_other_networks_lies_on_the_photo(name):
     for layer in clf.layers():
         if layer.class_name == "ZeroPadding2D":  # its cells do lie beside the photo
             continue
-        first, step = grid_of(clf, layer.name)
+        first, step = clf.receptive_field_grid(layer)
         last = first + step * (np.array(layer.shape[:2]) - 1)
         assert (first > -step).all() and (last < 96 + step).all(), layer
     heatmap = explain.grad_cam(clf, photo((96, 96)), 0).heatmap()

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import keras_graph
 from .batches import max_batch_size
+from .keras_graph import is_composite
 from .layouts import Layout, layouts
 from .tensorflow import gradients_of, keras, tf
 from .upsampling import Upsampling, layer_upsampling
@@ -104,7 +105,8 @@ class LayeredModel:
         """The last layer with more than one cell that is not a pooling layer.
 
         Weights come before it, and its cells matter to the logits. A ValueError if
-        there is none, or if more follows whose cells have no known place.
+        there is none, or if more follows that cannot be looked into, or whose cells
+        have no known place.
         """
         learned = [la for la in self._layers if self._layouts[la.name].learned]
         layers = [la for la in learned if "Pool" not in la.class_name]
@@ -117,6 +119,14 @@ class LayeredModel:
                 "SmoothGrad, integrated gradients, occlusion, RISE)."
             )
         layer = reached[-1]
+        later = [self._calls[la.index] for la in wide if la.index > layer.index]
+        closed = [c.operation.name for c in later if is_composite(c.operation)]
+        if closed:
+            raise ValueError(
+                f"{self.name} has layers inside {closed[-1]!r} that cannot be looked "
+                f"into. The last layer before it whose cells matter is {layer.name!r}; "
+                "name a layer to explain."
+            )
         if unknown := self._kernel_without_place(layer.index):
             raise ValueError(
                 f"After {layer.name!r}, the last layer of {self.name} whose cells have "
@@ -169,6 +179,14 @@ class LayeredModel:
     def layer_tensor(self, layer: str | int | Layer) -> keras.KerasTensor:
         """What this layer outputs in the graph of ``model``."""
         return self._tensors[self.layer(layer).name]
+
+    def receptive_field_grid(self, layer: str | int | Layer) -> tuple:
+        """The pixel at the centre of what cell (0, 0) sees, and the step to the next.
+
+        Two arrays (row, column); pixel 0's centre is at 0.
+        """
+        layout = self._layouts[self.layer(layer).name]
+        return layout.first, layout.step
 
     def to_maps(self, layer: str | int | Layer, values):
         """What a layer outputs → float32 (N, height, width, channels).

@@ -70,21 +70,38 @@ def layouts(model: keras.Model) -> dict[int, Layout]:
         id(tensor): Layout((1, 2, 3), tuple(tensor.shape[1:3]), zero, one)
         for tensor in model.inputs
     }
+    shapes = _shapes(model)
     for call in calls(model):
         sources = [t for t in call.inputs if id(t) in known]
         has_kernel = any(len(variable.shape) > 1 for variable in call.variables)
         for output in call.outputs if sources else ():
-            layout = _output_layout(call, sources, known, output.shape)
+            layout = _output_layout(call, sources, known, shapes, shapes[id(output)])
             if layout is not None:
                 learned = has_kernel or any(known[id(t)].learned for t in sources)
                 known[id(output)] = layout._replace(learned=learned)
     return known
 
 
-def _output_layout(call: Call, sources: list, known: dict, after) -> Layout | None:
+def _shapes(model: keras.Model) -> dict[int, tuple]:
+    """Of all tensors, by ``id``; where a block hides its sizes, those of a run."""
+    tensors = [tensor for call in calls(model) for tensor in call.outputs]
+    shapes = {id(tensor): tuple(tensor.shape) for tensor in tensors}
+    unknown = [tensor for tensor in tensors if None in tensor.shape[1:]]
+    if unknown:
+        blank = np.zeros((1, *model.input_shape[1:]), "float32")
+        values = tf.nest.flatten(keras.Model(model.input, unknown)(blank))
+        for tensor, value in zip(unknown, values, strict=True):
+            shapes[id(tensor)] = (None, *value.shape[1:])
+    return shapes
+
+
+def _output_layout(call: Call, sources, known, shapes, after) -> Layout | None:
     """Where inputs meet, the layout of the first that has the output's cells."""
-    pairs = [(known[id(t)], _moved_by(call, known[id(t)], t, after)) for t in sources]
-    pairs = [(before, moved) for before, moved in pairs if moved is not None]
+    pairs = []
+    for source in sources:
+        layout = known[id(source)]
+        moved = _moved_by(call, layout, source, shapes[id(source)], after)
+        pairs += [(layout, moved)] * (moved is not None)
     if not pairs or (call.kind in PRODUCTS and len(call.inputs) > 1):
         return None
     same = [moved for before, moved in pairs if before.grid == moved.grid]
@@ -96,16 +113,16 @@ def _output_layout(call: Call, sources: list, known: dict, after) -> Layout | No
     return layout
 
 
-def _moved_by(call: Call, layout: Layout, source, after) -> Layout | None:
+def _moved_by(call: Call, layout: Layout, source, before, after) -> Layout | None:
     """The layout of what a call outputs, from that of one of its inputs."""
-    operation, kind, before = call.operation, call.kind, tuple(source.shape)
+    operation, kind = call.operation, call.kind
     channel_is_last = layout.axes[-1] == len(before) - 1
     if kind.startswith("Global") or (kind in ON_LAST_AXIS and not channel_is_last):
         return None
     if kind in PERMUTATIONS:
         return _permuted(layout, _permutation(operation, len(before)))
     if kind in RESHAPES:
-        return _reshaped(layout, before, tuple(after))
+        return _reshaped(layout, before, after)
     if kind == "GetItem":
         return _sliced(layout, [*call.args[1:], *call.kwargs.values()][0], before)
     if kind in ("Concatenate", "Stack"):

@@ -9,7 +9,7 @@ import numpy as np
 from .keras_graph import Call, calls, is_builtin, is_composite, producer, rebuild, twin
 from .tensorflow import keras, tf
 
-tree, TENSOR = keras.tree, keras.KerasTensor
+tree, TENSOR, LAYER = keras.tree, keras.KerasTensor, keras.layers.Layer
 OUTPUTS = "softmax", "sigmoid"
 REGRESSIONS = "squarederror absoluteerror mse mae huber logcosh poisson".split()
 
@@ -59,9 +59,9 @@ def logits_model(model: keras.Model, size, output: str | None, loss: str):
 def _flatten(model: keras.Model, size) -> tuple[keras.Model, dict]:
     """One graph in place of nested ones, and what their names stand for."""
     pixels = keras.Input((*size, 3), name="pixels")
-    flattening = _Flattening(set())
+    first = flattening = _Flattening({})
     output = flattening.run(model, pixels)
-    if names := flattening.repeated_names():
+    if names := first.names_that_tell_apart():
         flattening = _Flattening(names)
         output = flattening.run(model, pixels)
     flat = keras.Model(pixels, output, name=model.name)
@@ -77,10 +77,11 @@ def _flatten(model: keras.Model, size) -> tuple[keras.Model, dict]:
 class _Flattening:
     """Calls every operation of a model once more, those in nested models as well."""
 
-    def __init__(self, repeated_names: set[str]):
-        self.repeated = repeated_names  # of different layers: their twins get others
+    def __init__(self, names: dict[int, str]):
+        self.names = names  # of twins, by the ``id`` of the layer
         self.path: list[str] = []  # the models that the call is in, outermost first
         self.operations: dict[int, keras.Operation] = {}
+        self.paths: dict[int, tuple[str, ...]] = {}
         self.twins: dict[int, keras.Operation] = {}
         self.numbers: Counter = Counter()
         self.outputs: dict[str, list] = {}  # of nested models and blocks
@@ -106,28 +107,25 @@ class _Flattening:
                 return outputs
         if type(operation).__name__ == "ConvertToTensor" and not kwargs:
             return args[0]  # what a nested model does to its input
-        self.operations[id(operation)] = operation
-        if operation.name in self.repeated and self.path[1:]:
-            name = ".".join([*self.path[1:], operation.name])
-            renamed = self.twins.setdefault(id(operation), twin(operation, name=name))
-            return renamed(*args, **kwargs)
+        key = id(operation)
+        self.operations[key] = operation
+        self.paths.setdefault(key, (*self.path[1:], operation.name))
+        if key in self.names:
+            renamed = twin(operation, name=self.names[key])
+            operation = self.twins.setdefault(key, renamed)
         return operation(*args, **kwargs)
 
     def _unfold(self, block, args, kwargs):
         """What a nested model outputs, its layers called one by one.
 
-        None if that cannot be done: if its ``call`` is more than calls of layers and
-        operations, or uses weights that belong to none of them.
+        None if that cannot be done, or is not the same.
         """
         try:
             graph, inputs = _graph_of(block, args, kwargs)
+            inside = [call for call in calls(graph) if call.inputs]
+            if not is_builtin(type(block).call):
+                _check_same_block(block, graph, inside, args, kwargs)
         except Exception:  # whatever its author's code does with symbolic tensors
-            return None
-        inside = [call for call in calls(graph) if call.inputs]
-        used = {
-            id(v) for call in inside for v in getattr(call.operation, "weights", [])
-        }
-        if not {id(weight) for weight in block.weights} <= used:
             return None
         if not is_builtin(type(block).call):  # operations made anew at every call
             for call in inside:
@@ -139,15 +137,25 @@ class _Flattening:
 
     def _name_operation(self, call: Call, block: str) -> None:
         """A name that does not count on from load to load: "block.add_1"."""
-        if not isinstance(call.operation, keras.Layer):
+        if not isinstance(call.operation, LAYER):
             name = f"{block}.{call.kind.lower()}"
             number, self.numbers[name] = self.numbers[name], self.numbers[name] + 1
             call.operation.name = f"{name}_{number}" if number else name
 
-    def repeated_names(self) -> set[str]:
-        """Names that several layers bear; a graph wants one for each."""
-        counts = Counter(operation.name for operation in self.operations.values())
-        return {name for name, count in counts.items() if count > 1}
+    def names_that_tell_apart(self) -> dict[int, str]:
+        """Where layers share a name, that and as much of the path as is needed."""
+        ends = Counter(
+            path[-length:]
+            for path in self.paths.values()
+            for length in range(1, len(path) + 1)
+        )
+        names = {}
+        for key, path in self.paths.items():
+            if ends[path[-1:]] > 1:
+                lengths = range(2, len(path) + 1)
+                unique = [n for n in lengths if ends[path[-n:]] == 1]
+                names[key] = ".".join(path[-min(unique, default=len(path)) :])
+        return names
 
     def names_of_blocks(self, flat: keras.Model) -> dict[str, list[str]]:
         """What each block's name stands for: the calls that compute its output."""
@@ -166,7 +174,7 @@ class _Flattening:
 
 def _for_inference(operation, kwargs: dict) -> dict:
     """Dropout and augmentation off: some are on if nobody says so."""
-    takes_training = isinstance(operation, keras.Layer) and (
+    takes_training = isinstance(operation, LAYER) and (
         "training" in inspect.signature(operation.call).parameters
     )
     return kwargs | {"training": False} if takes_training else kwargs
@@ -193,6 +201,33 @@ def _graph_of(block, args, kwargs) -> tuple[keras.Model, list]:
 
     args, kwargs = tree.map_structure(place, (args, kwargs))
     return keras.Model(places, block.call(*args, **kwargs)), inputs
+
+
+def _check_same_block(block, graph: keras.Model, inside: list[Call], args, kwargs):
+    """An error if the graph of a block's ``call`` is not all that the block is.
+
+    The call may use weights that belong to none of its layers, whose values would be
+    frozen; or sizes that are not known yet, such as that of the batch.
+    """
+    layers = [call.operation for call in inside if isinstance(call.operation, LAYER)]
+    used = {id(weight) for layer in layers for weight in layer.weights}
+    if not {id(weight) for weight in block.weights} <= used:
+        raise ValueError("weights of its own")
+    rng = np.random.default_rng(0)
+
+    def noise(value):
+        if not isinstance(value, TENSOR):
+            return value
+        shape = [2 if side is None else side for side in value.shape]
+        return tf.cast(rng.normal(size=shape), value.dtype)
+
+    args, kwargs = tree.map_structure(noise, (args, kwargs))
+    tensors = [t for t in tree.flatten((args, kwargs)) if tf.is_tensor(t)]
+    expected = tree.flatten(block(*args, **kwargs))
+    for value, right in zip(
+        tree.flatten(graph(tensors, training=False)), expected, strict=True
+    ):
+        np.testing.assert_allclose(value, right, rtol=1e-2, atol=1e-3)
 
 
 # --- the final activation -------------------------------------------------------------
@@ -341,11 +376,10 @@ def randomised_copy(model: keras.Model, stop_layer: str, seed: int) -> keras.Mod
 
     Of the standard deviation of each kernel; biases and normalisations stay.
     """
-    is_layer = keras.layers.Layer
     copy = keras.models.clone_model(
         model,
         clone_function=lambda op: (
-            type(op).from_config(op.get_config()) if isinstance(op, is_layer) else op
+            type(op).from_config(op.get_config()) if isinstance(op, LAYER) else op
         ),
     )
     copy.set_weights(model.get_weights())
