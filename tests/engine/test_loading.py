@@ -1,12 +1,13 @@
 """Loading says what it loaded, gives the published networks, and refuses nonsense."""
 
+import logging
 import warnings
 
 import numpy as np
 import pytest
 from toys import convolution, layers, model_with, photo, pooled_logits, saveable, unit
 
-from xai_helpers import keras, load_classifier, weights
+from xai_helpers import keras, load_classifier, tf, weights
 
 
 def test_load_classifier_refuses_nonsense():
@@ -182,3 +183,18 @@ def test_a_file_without_an_ending_is_a_file_and_no_network(tmp_path, monkeypatch
     (tmp_path / "mine").write_bytes(b"?")
     with pytest.raises(weights.WeightsError, match=r"mine is not a \.keras file"):
         load_classifier("mine")
+
+
+def test_grouped_convolutions_are_loaded_without_a_word_of_tensorflow():
+    """Run outside a compiled function, each is compiled anew, which it warns about."""
+    names = [f"grouped{k}" for k in range(8)]
+    grouped = [layers.Conv2D(6, 3, groups=2, name=name) for name in names]
+    model = model_with([layers.Conv2D(6, 1), *grouped], pooled_logits(2))
+    records, handler = [], logging.Handler()
+    handler.emit = records.append
+    tf.get_logger().addHandler(handler)
+    try:
+        load_classifier(model, preprocess=unit, verbose=False)
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert not records

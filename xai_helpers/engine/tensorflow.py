@@ -51,6 +51,18 @@ if keras.config.image_data_format() != "channels_last":
     )
 
 
+@contextmanager
+def retracing_unmentioned():
+    """No warnings that grouped convolutions, run one by one, are compiled each time."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 HALF_PRECISION_SIZES = 4096, 4  # of the slope at the logits; float16 ends at 65504
 
 

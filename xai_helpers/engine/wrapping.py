@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .keras_graph import Call, calls, is_builtin, is_composite, producer, rebuild, twin
-from .tensorflow import keras, tf
+from .tensorflow import keras, retracing_unmentioned, tf
 
 tree, TENSOR, LAYER = keras.tree, keras.KerasTensor, keras.layers.Layer
 OUTPUTS = "softmax", "sigmoid"
@@ -45,7 +45,9 @@ def logits_model(model: keras.Model, size, output: str | None, loss: str):
             "The model has one output under a softmax, which is always 1; a yes/no "
             "model ends in Dense(1, 'sigmoid')."
         )
-    z = keras.ops.cast(logits.output, "float32")  # the last layer may compute in half
+    z = logits.output
+    if z.dtype != "float32":  # the last layer computes in half precision
+        z = keras.ops.cast(z, "float32")
     if is_yes_no:
         z = keras.ops.concatenate([-z, z], axis=-1)
     if z is not logits.output:
@@ -342,6 +344,7 @@ def _final_activation(found: str, output, loss: str, flat) -> tuple[str, str]:
     return "softmax", "assumed; else say output='sigmoid'"
 
 
+@retracing_unmentioned()
 def _check_same_outputs(model, logits, activation: str, *, is_logits: bool):
     """Give both models two noise pictures, and refuse a model that differs."""
     shape = (2, *logits.input_shape[1:])
