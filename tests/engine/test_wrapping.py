@@ -219,6 +219,24 @@ def test_a_model_with_a_call_of_its_own_is_taken_as_it_computes():
     assert clf.logits(image) == pytest.approx(expected, abs=1e-5)
 
 
+def test_loading_leaves_the_model_as_it_was():
+    """Names, answers, training and saving; operations in a nested model as well."""
+    entry = keras.Input((32, 32, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="inner")(entry)
+    inner = Doubled(entry, keras.ops.relu(x) + x, name="inner_model")
+    inputs = keras.Input((32, 32, 3))
+    model = keras.Model(inputs, pooled_logits(3)(inner(inputs)))
+    names = [op.name for op in [*inner.operations, *model.operations]]
+    x, configuration = photos(2, (32, 32)).astype("float32"), model.get_config()
+    before = model.predict(x, verbose=0)
+    load_classifier(model, preprocess=unit, verbose=False)
+    assert [op.name for op in [*inner.operations, *model.operations]] == names
+    assert np.array_equal(model.predict(x, verbose=0), before)
+    assert model.get_config() == configuration
+    model.compile("sgd", "mse")
+    model.fit(x, before, verbose=0)
+
+
 class Hidden(keras.layers.Layer):
     """Probabilities, made by a layer that has a weight and shows no activation."""
 

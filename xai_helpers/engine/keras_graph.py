@@ -62,6 +62,11 @@ def producer(tensor: keras.KerasTensor) -> Call:
     return _call(operation._inbound_nodes[number])
 
 
+def is_first(call: Call) -> bool:
+    """Whether its operation was never called before."""
+    return id(call.operation._inbound_nodes[0]) == call.key
+
+
 def bottlenecks(model: keras.Model) -> list[Call]:
     """The calls that every path from the input to the output passes through."""
     order = calls(model)

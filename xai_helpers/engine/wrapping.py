@@ -6,7 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .keras_graph import Call, calls, is_builtin, is_composite, producer, rebuild, twin
+from .keras_graph import (
+    Call,
+    calls,
+    is_builtin,
+    is_composite,
+    is_first,
+    producer,
+    rebuild,
+    twin,
+)
 from .tensorflow import keras, retracing_unmentioned, tf
 
 tree, TENSOR, LAYER = keras.tree, keras.KerasTensor, keras.layers.Layer
@@ -139,7 +148,7 @@ class _Flattening:
 
     def _name_operation(self, call: Call, block: str) -> None:
         """A name that does not count on from load to load: "block.add_1"."""
-        if not isinstance(call.operation, LAYER):
+        if is_first(call) and not isinstance(call.operation, LAYER):
             name = f"{block}.{call.kind.lower()}"
             number, self.numbers[name] = self.numbers[name], self.numbers[name] + 1
             call.operation.name = f"{name}_{number}" if number else name
