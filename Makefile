@@ -16,7 +16,7 @@ KIND = $(or $(XAI_WEIGHTS),portable)
 NBVAL_OPTIONS = --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help install weights lab app tables run test check lint render bench scaling compare readme lines heads lock gpu clean
+.PHONY: help install weights lab app tables models run test check lint render bench scaling compare readme lines heads lock gpu clean
 
 help:
 	@echo "make lab      set up, prepare the weights, open JupyterLab on the first notebook"
@@ -33,6 +33,7 @@ help:
 	@echo "make weights  fetch the portable weights and show which are present"
 	@echo "make gpu      swap the CPU build of TensorFlow for the CUDA one (gigabytes)"
 	@echo "make tables   measure the techniques for notebooks 08 and 10 again (over an hour)"
+	@echo "make models   every Keras architecture x every technique, checked: docs/models.md"
 	@echo "make heads    fit the portable heads again (hours; see CONTRIBUTING.md)"
 	@echo "make lock     pin the newest allowed versions in requirements.lock (needs uv)"
 	@echo "make clean    remove the environment and what was built, not the weights"
@@ -64,6 +65,9 @@ app: install
 tables: install
 	@$(BIN)/python -m xai_helpers weights fetch
 	@$(BIN)/python tools/tables.py
+
+models: install
+	@$(BIN)/python tools/models.py $(MODELS)
 
 run: install
 	@$(BIN)/python -m xai_helpers weights fetch
