@@ -284,6 +284,75 @@ def test_cells_of_unknown_place_are_not_passed_over_in_silence():
     assert explain.grad_cam(clf, photo((32, 32)), 0, "one").values.shape == (30, 30)
 
 
+def test_maps_of_one_cell_are_not_weighed():
+    conv = layers.Conv2D(8, SIZE, activation="relu", name="whole")
+    clf = load(model_with([conv], lambda x: layers.Dense(3)(layers.Flatten()(x)), SIZE))
+    assert clf.layer("whole").shape == (1, 1, 8)
+    with pytest.raises(ValueError, match="no layer has learned maps of several cells"):
+        explain.grad_cam(clf, photo(SIZE))
+
+
+def test_where_the_place_of_the_cells_is_lost_it_is_said():
+    """Patches cut by reshapes, as many vision transformers are written."""
+
+    def head(x):
+        x = ops.reshape(x, (-1, 4, 8, 4, 8, 3))
+        x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 16, 192))
+        x = layers.Dense(5, name="embedding")(x)
+        return layers.Dense(2)(layers.GlobalAveragePooling1D()(x))
+
+    clf = load(model_with([layers.ReLU()], head))
+    with pytest.raises(ValueError, match="from 'embedding' on, no place is known"):
+        explain.grad_cam(clf, photo((32, 32)))
+
+
+JOINED = {
+    "a sum of a stack": lambda a, b: pooled_logits(3)(ops.sum(ops.stack([a, b]), 0)),
+    "after the pool": lambda a, b: layers.Dense(3)(
+        layers.Concatenate()([layers.GlobalMaxPooling2D()(x) for x in (a, b)])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_a_map_that_holds_one_of_several_paths_says_so(name):
+    inputs = keras.Input((*SIZE, 3))
+    a = layers.Conv2D(4, 3, padding="same", activation="relu", name="a")(inputs)
+    b = layers.Conv2D(4, 3, padding="same", activation="relu", name="b")(inputs)
+    clf = load(keras.Model(inputs, JOINED[name](a, b)))
+    notes = " ".join(explain.grad_cam(clf, photo(SIZE)).notes)
+    other = {"a": "b", "b": "a"}[clf.default_layer.name]
+    assert f"past this layer, for example through '{other}'" in notes
+
+
+def test_a_map_that_all_paths_pass_through_has_no_such_note():
+    model, _ = residual()
+    assert not explain.grad_cam(load(model), photo(SIZE), 0).notes
+
+
+class TwoOutputs(layers.Layer):
+    """Scores first, then maps; a model may use one of them, or both."""
+
+    def __init__(self):
+        super().__init__(name="two")
+        self.conv = layers.Conv2D(4, 3, padding="same", name="conv")
+
+    def call(self, x):
+        y = self.conv(x)
+        return tf.reduce_mean(y, -1, keepdims=True), tf.nn.relu(y)
+
+
+def test_of_several_outputs_those_that_are_used_can_be_chosen():
+    inputs = keras.Input((*SIZE, 3))
+    scores, maps = TwoOutputs()(inputs)
+    clf = load(keras.Model(inputs, pooled_logits(2)(maps)))
+    assert [(la.name, la.shape) for la in clf.layers()] == [("two", (*SIZE, 4))]
+    clf = load(keras.Model(inputs, pooled_logits(2)(maps * scores)))
+    names = ["two (output 1)", "two (output 2)", "multiply"]
+    assert [la.name.split("_")[0] for la in clf.layers()] == names
+    assert not {"two (output 1)", "two (output 2)"} & set(clf.bottlenecks)
+
+
 def test_a_squeeze_and_excitation_gate_is_no_layer_with_maps():
     inputs = keras.Input((*SIZE, 3))
     x = convolution()(inputs)

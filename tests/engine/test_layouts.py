@@ -34,6 +34,37 @@ class PatchEmbedding(layers.Layer):
         return ops.concatenate([0 * x[:, :1], x], axis=1)
 
 
+class Mirror(layers.Layer):
+    """Moves the cells, and does not show it."""
+
+    def call(self, x):
+        return ops.flip(x, axis=2)
+
+
+class Latents(layers.Layer):
+    """As many tokens as there are cells, which have nothing to do with them."""
+
+    def build(self, shape):
+        self.tokens = self.add_weight(shape[1:], "normal", name="tokens")
+
+    def call(self, x):
+        return ops.broadcast_to(self.tokens, ops.shape(x))
+
+
+class OwnConvolution(layers.Layer):
+    """With attributes that mean something else than those of Keras."""
+
+    def __init__(self):
+        super().__init__(name="own_convolution")
+        self.kernel_size, self.padding, self.data_format = 3, "SAME", "NHWC"
+
+    def build(self, shape):
+        self.kernel = self.add_weight((3, 3, 3, 2), POSITIVE, name="kernel")
+
+    def call(self, x):
+        return ops.conv(x, self.kernel, 2, "same")
+
+
 class PatchMerging(layers.Layer):
     """2 × 2 tokens to one, with the size of the batch: a graph knows no size then."""
 
@@ -91,6 +122,9 @@ CHAINS = {
     "tokens after a class token": lambda x: ClassToken()(tokens(x)),
     "tokens before others": lambda x: ops.concatenate(
         [tokens(x), tokens(x)[:, :1] * 0], axis=1
+    ),
+    "tokens before others, and a layer": lambda x: dense(2)(
+        ops.concatenate([tokens(x), tokens(x)[:, :1] * 0], axis=1)
     ),
     "tokens without the class token": lambda x: ops.concatenate(
         [tokens(x)[:, :3] * 0, tokens(x)], axis=1
@@ -161,6 +195,10 @@ def test_a_cell_lies_at_the_centre_of_the_pixels_that_reach_it(name):
 
 
 NO_MAPS = {
+    "tokens of their own": lambda x: Latents()(tokens(x)),
+    "latents that ask the tokens": lambda x: layers.MultiHeadAttention(2, 4)(
+        Latents()(tokens(x)), tokens(x)
+    ),
     "attention weights": lambda x: layers.Softmax()(
         ops.matmul(t := tokens(x), ops.transpose(t, (0, 2, 1)))
     ),
@@ -209,11 +247,22 @@ def test_tokens_are_laid_out_row_by_row_without_the_class_token():
     assert np.array_equal(clf.to_maps(layer, values), expected)
 
 
+def shifted(shape, dtype=None):
+    """A matrix that gives each token the one before it."""
+    return np.roll(np.eye(shape[0], dtype="float32"), 1, axis=1)
+
+
 GUESSED = {
     "roll": lambda x: ops.roll(x, 3, axis=1),
     "rot90": lambda x: ops.rot90(x[:, :, :16], axes=(1, 2)),
     "repeat": lambda x: ops.repeat(x, 2, axis=1),
     "patch_embedding": CHAINS["patches cut by a layer of one's own"],
+    "mirror": lambda x: Mirror()(x),
+    "lambda": lambda x: layers.Lambda(lambda y: y[:, :, ::-1], name="lambda")(x),
+    "einsum_dense": lambda x: layers.EinsumDense(
+        "btc,ts->bsc", (24, 2), kernel_initializer=shifted, name="einsum_dense"
+    )(tokens(x)),
+    "own_convolution": lambda x: OwnConvolution()(x),
     "patch_merging": CHAINS["merged by a layer of one's own"],
     "average": lambda x: layers.Average(name="average")([x, ops.flip(x, axis=2)]),
 }

@@ -124,6 +124,37 @@ def test_accuracy_on_the_wrong_range_is_what_the_warning_is_for():
     assert wrong.logits([dark, bright]).argmax(axis=1).tolist() == [1, 1]
 
 
+def test_ranges_far_from_what_is_usual_warn_as_well():
+    normal = layers.Normalization(mean=0.5, variance=0.08)  # of pictures from 0 to 1
+    model = model_with([normal, convolution()], pooled_logits(2))
+    with pytest.warns(UserWarning, match="first weights are given -1.77 to 900"):
+        load_classifier(model, verbose=False)
+    rescaled = model_with([layers.Rescaling(1 / 255), convolution()], pooled_logits(2))
+    with pytest.warns(UserWarning, match=r"are given 0 to 0\.00392"):
+        load_classifier(rescaled, preprocess="unit", verbose=False)
+
+
+def test_a_preprocess_that_compares_the_pictures_of_a_batch_is_refused():
+    model = model_with([convolution()], pooled_logits(2))
+
+    def over_all(x):
+        return (x - keras.ops.mean(x)) / 100
+
+    def over_each(x):
+        return (x - keras.ops.mean(x, axis=(1, 2, 3), keepdims=True)) / 100
+
+    with pytest.raises(ValueError, match="depends on the others of its batch"):
+        load_classifier(model, preprocess=over_all, verbose=False)
+    assert load_classifier(model, preprocess=over_each, verbose=False)
+
+
+def test_an_input_size_against_the_models_own_is_refused():
+    model = model_with([convolution()], pooled_logits(2))
+    with pytest.raises(ValueError, match=r"takes 32 × 32 pixels.*leave it out"):
+        load_classifier(model, input_size=(64, 64))
+    assert load_classifier(model, input_size=(32, 32), preprocess=unit, verbose=False)
+
+
 # --- refusals that can be followed ----------------------------------------------------
 
 

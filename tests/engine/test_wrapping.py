@@ -198,6 +198,83 @@ def test_a_model_trained_on_numbers_is_refused_unless_it_is_said():
     assert load_classifier(model, output="softmax", verbose=False)
 
 
+class Tempered(layers.Dense):
+    """A Dense layer whose logits are divided before its activation."""
+
+    def call(self, inputs):
+        x = keras.ops.matmul(inputs, self.kernel) + self.bias
+        return self.activation(x / 4)
+
+
+def test_a_layer_derived_from_dense_keeps_what_it_computes():
+    model = model_with(
+        [convolution()],
+        lambda x: Tempered(3, "softmax")(layers.GlobalAveragePooling2D()(x)),
+    )
+    clf = load_classifier(model, preprocess=unit, verbose=False)
+    image = photo((32, 32))
+    own = model(image[None].astype("float32") / 255).numpy()
+    assert clf.probabilities(image) == pytest.approx(own, abs=1e-5)
+
+
+@pytest.mark.parametrize("form", [lambda y: [y], lambda y: {"answer": y}])
+def test_a_list_or_dict_of_one_output_is_that_output(form):
+    inputs = keras.Input((32, 32, 3))
+    y = Dense(3, "softmax")(layers.GlobalAveragePooling2D()(convolution()(inputs)))
+    clf = load_classifier(keras.Model(inputs, form(y)), preprocess=unit, verbose=False)
+    own = keras.Model(inputs, y)(photo((32, 32))[None].astype("float32") / 255)
+    assert clf.probabilities(photo((32, 32))) == pytest.approx(own.numpy(), abs=1e-5)
+
+
+def test_a_photo_and_a_number_that_is_held_fixed():
+    picture, number = keras.Input((32, 32, 3)), keras.Input((1,))
+    x = layers.GlobalAveragePooling2D()(convolution()(picture))
+    both = keras.Model([picture, number], Dense(3)(layers.Concatenate()([x, number])))
+    one = keras.Input((32, 32, 3))
+    model = keras.Model(one, both([one, keras.ops.full_like(one[:, 0, 0, :1], 2.0)]))
+    clf = load_classifier(model, preprocess=unit, verbose=False)
+    image = photo((32, 32))
+    expected = both([image[None].astype("float32") / 255, np.array([[2.0]])]).numpy()
+    assert clf.logits(image) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_model_that_compares_the_pictures_of_a_batch_is_refused():
+    inputs = keras.Input((32, 32, 3))
+    scaled = inputs / keras.ops.max(inputs)
+    head = pooled_logits(3)(convolution()(scaled))
+    with pytest.raises(ValueError, match="depends on the others of its batch"):
+        load_classifier(keras.Model(inputs, head), preprocess=unit, verbose=False)
+
+
+SHARES = {
+    "percent": lambda x: layers.Rescaling(100)(Dense(3, "softmax")(x)),
+    "two summed": lambda x: layers.Add()([Dense(3, "softmax")(x) for _ in range(2)]),
+}
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_scaled_probabilities_are_no_logits(name):
+    model = model_with(
+        [convolution()], lambda x: SHARES[name](layers.GlobalAveragePooling2D()(x))
+    )
+    with pytest.raises(ValueError, match="look like probabilities"):
+        load_classifier(model, preprocess=unit, verbose=False)
+
+
+def test_the_way_out_for_hidden_probabilities_works():
+    """Averaged softmaxes; log p are logits, since softmax(log p) = p."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.GlobalAveragePooling2D()(convolution()(inputs))
+    mean = layers.Average()([Dense(3, "softmax")(x) for _ in range(2)])
+    with pytest.raises(ValueError, match=r"keras\.ops\.log\(model\.output\)"):
+        load_classifier(keras.Model(inputs, mean), preprocess=unit, verbose=False)
+    logs = keras.Model(inputs, keras.ops.log(mean))
+    clf = load_classifier(logs, preprocess=unit, verbose=False)
+    image = photo((32, 32))
+    own = keras.Model(inputs, mean)(image[None].astype("float32") / 255).numpy()
+    assert clf.probabilities(image) == pytest.approx(own, abs=1e-5)
+
+
 def test_one_output_under_a_softmax_is_refused():
     with pytest.raises(ValueError, match="always 1"):
         load_classifier(nested(lambda x: Dense(1, "softmax")(x)), verbose=False)
@@ -384,7 +461,7 @@ class Subclassed(keras.Model):
 @pytest.mark.parametrize(
     ("make", "advice"),
     [
-        (two_inputs, "2 inputs"),
+        (two_inputs, "Inputs: 2, outputs: 1"),
         (Subclassed, "subclassed"),
         (lambda: keras.layers.Dense(3), "A layer is no model"),
         (lambda: keras.Sequential([Dense(2)]), "keras.Input"),

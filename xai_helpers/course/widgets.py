@@ -218,7 +218,7 @@ class Explorer(ipw.VBox):
             value = control.value  # of a slider with steps of 0.05: 0.15000000000000002
             options[name] = round(value, 3) if isinstance(value, float) else value
         options |= {"target": self.target.value, "score": self.score.value}
-        options["layer"] = None if layer == PIXELS else layer
+        options["layer"] = None if layer in (PIXELS, "") else layer
         taken = tuple((name, v) for name, v in options.items() if technique.takes(name))
         photo, version = self.photo.value, self._versions.get(self.photo.value, 0)
         return Request(photo, version, self.network.index, technique.name, taken)

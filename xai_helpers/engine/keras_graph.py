@@ -110,7 +110,8 @@ def is_composite(operation: keras.Operation) -> bool:
 def has_builtin_activation(layer) -> bool:
     """Whether the layer has no activation function, or one of Keras's own."""
     activation = getattr(layer, "activation", None)
-    return not activation or is_builtin(activation)
+    is_layer = isinstance(activation, keras.Layer)  # which may look at neighbours
+    return not activation or (is_builtin(activation) and not is_layer)
 
 
 def twin(layer: keras.Operation, **attributes) -> keras.Operation:

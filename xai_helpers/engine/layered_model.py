@@ -18,6 +18,10 @@ TOKENS = (
     "Its cells are the tokens of a transformer, {}in which attention has mixed the "
     "patches: a cell's value need not come from its own place."
 )
+PAST = (
+    "Other paths lead to the answer past this layer, for example through {!r}: their "
+    "evidence is not in this map."
+)
 
 
 class Layer(NamedTuple):
@@ -52,15 +56,19 @@ class LayeredModel:
         known, number = layouts(model), Counter()
         names = [call.operation.name for call in self._calls]
         self._call_counts = Counter(names)
+        used = {id(t) for call in self._calls for t in [*call.inputs, model.output]}
         for index, (call, name) in enumerate(zip(self._calls, names, strict=True)):
             number[name] += 1
             if self._call_counts[name] > 1:
                 name += f" (call {number[name]})"
-            tensor, layout = call.outputs[0], known.get(id(call.outputs[0]))
-            if layout is not None and call.inputs:
-                shape = layout.shape(tensor)
-                self._layers.append(Layer(index, name, call.kind, shape))
-                self._tensors[name], self._layouts[name] = tensor, layout
+            outputs = [t for t in call.outputs if id(t) in used] if call.inputs else []
+            for k, tensor in enumerate(outputs):
+                if (layout := known.get(id(tensor))) is not None:
+                    full_name = name + (f" (output {k + 1})" if outputs[1:] else "")
+                    shape = layout.shape(tensor)
+                    self._layers.append(Layer(index, full_name, call.kind, shape))
+                    self._tensors[full_name] = tensor
+                    self._layouts[full_name] = layout
 
     def layers(self) -> list[Layer]:
         """Those that output maps (height, width, channels), in network order.
@@ -110,13 +118,15 @@ class LayeredModel:
         """
         learned = [la for la in self._layers if self._layouts[la.name].learned]
         layers = [la for la in learned if "Pool" not in la.class_name]
-        wide = [la for la in layers if la.shape[0] * la.shape[1] > 1] or layers
+        wide = [la for la in layers if la.shape[0] * la.shape[1] > 1]
         reached = [la for la in wide if self._reaches_logits(la)]
         if not reached:
+            lost = self._kernel_without_place(0)
+            fault = f": from {lost!r} on, no place is known" if lost else ""
             raise ValueError(
                 f"{self.name} has no convolution whose maps to weigh: no layer has "
-                "learned maps. Techniques at the pixels need none (gradients, "
-                "SmoothGrad, integrated gradients, occlusion, RISE)."
+                f"learned maps of several cells{fault}. Techniques at the pixels need "
+                "none (gradients, SmoothGrad, integrated gradients, occlusion, RISE)."
             )
         layer = reached[-1]
         later = [self._calls[la.index] for la in wide if la.index > layer.index]
@@ -170,6 +180,28 @@ class LayeredModel:
             has_kernel = any(len(variable.shape) > 1 for variable in call.variables)
             if cells and has_kernel and id(call.outputs[0]) not in placed:
                 return call.operation.name
+        return ""
+
+    def _way_past(self, layer: Layer) -> str:
+        """A layer with maps that reaches the logits, not through this one; or ""."""
+        makers: dict[int, keras_graph.Call] = {}
+        for call in self._calls:
+            makers |= dict.fromkeys(map(id, call.outputs), call)
+        after = {id(self._tensors[layer.name])}  # what is computed from the layer
+        for call in self._calls:
+            if any(id(tensor) in after for tensor in call.inputs):
+                after |= set(map(id, call.outputs))
+        reaching, pending = set(), [self.model.output]
+        while pending:
+            tensor = pending.pop()
+            if id(tensor) not in reaching and tensor is not self._tensors[layer.name]:
+                reaching.add(id(tensor))
+                pending += makers[id(tensor)].inputs
+        for other in reversed(self._layers):
+            key, (rows, columns, _) = id(self._tensors[other.name]), other.shape
+            is_learned = self._layouts[other.name].learned and rows * columns > 1
+            if is_learned and key in reaching and key not in after:
+                return other.name
         return ""
 
     def layer_or_default(self, layer: str | int | Layer | None) -> Layer:
@@ -229,7 +261,8 @@ class LayeredModel:
             layer.name
             for layer in self._layers
             if self._calls[layer.index].key in passed
-            and self._call_counts[layer.name] == 1
+            and self._call_counts[layer.name] == 1  # not one of several calls
+            and len(self._calls[layer.index].outputs) == 1
         )
 
     def upsampling(self, layer: str | int | Layer) -> Upsampling:
@@ -240,10 +273,13 @@ class LayeredModel:
             if layout.is_tokens:
                 left_out = "those that belong to no patch left out, "
                 notes.append(TOKENS.format(left_out if layout.extra else ""))
-            if layer.name not in self._call_counts:
+            if " (call " in layer.name:
                 notes.append(
                     "The layer is used several times; this is one of its calls."
                 )
+            is_default = layer == vars(self).get("default_layer")
+            if is_default and not layout.is_tokens and (past := self._way_past(layer)):
+                notes.append(PAST.format(past))
             note = " ".join([*filter(None, [layout.note]), *notes])
             upsampling = layer_upsampling(layout, self.input_size, note)
             self.cache["upsampling", layer.name] = upsampling

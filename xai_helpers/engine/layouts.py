@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .keras_graph import Call, calls, is_own_layer
+from .keras_graph import Call, calls, is_builtin, is_own_layer
 from .tensorflow import keras, tf
 
 PERMUTATIONS = "Permute Transpose Swapaxes Moveaxis".split()
@@ -19,6 +19,8 @@ RESHAPES = "Reshape Flatten Squeeze ExpandDims".split()
 PRODUCTS = "Matmul Einsum Dot Tensordot".split()
 ON_LAST_AXIS = "Dense Matmul".split()
 SCATTERING = "Roll Rot90 Sort Take TakeAlongAxis Gather Cumsum Permutation".split()
+MEASURED = [*PRODUCTS, "Lambda", "EinsumDense", "AffineTransform", "Map"]
+MEASUREMENTS = 3  # cells that are changed, each in noise of its own
 RESIZES = "ZeroPadding2D Cropping2D CenterCrop Resizing Resize UpSampling2D".split()
 CONVOLUTIONS = "Conv DepthwiseConv SeparableConv".split()  # of ``keras.ops``
 WINDOWS = [*CONVOLUTIONS, "MaxPool", "AveragePool", "ExtractPatches"]
@@ -51,6 +53,15 @@ class Layout(NamedTuple):
             return tf.reshape(values, (-1, *self.grid, values.shape[-1]))
         in_order = self.axes == (1, 2, 3)
         return values if in_order else tf.transpose(values, (0, *self.axes))
+
+    def index_of(self, row: int, column: int) -> tuple:
+        """Where the channels of a cell are in a tensor of one picture."""
+        index = [0] + [slice(None)] * len(self.axes)
+        index[self.axes[0]] = row
+        index[self.axes[-2]] = column
+        if self.is_tokens:
+            index[self.axes[0]] = self.extra + row * self.grid[1] + column
+        return tuple(index)
 
     def shape(self, tensor) -> tuple[int, int, int]:
         """Rows, columns and channels."""
@@ -98,11 +109,15 @@ def _shapes(model: keras.Model) -> dict[int, tuple]:
 def _output_layout(call: Call, sources, known, shapes, after) -> Layout | None:
     """Where inputs meet, the layout of the first that has the output's cells."""
     pairs = []
+    if "Attention" in call.kind and is_builtin(type(call.operation)):
+        sources = [t for t in sources if t is call.inputs[0]]  # the queries' places
     for source in sources:
         layout = known[id(source)]
         moved = _moved_by(call, layout, source, shapes[id(source)], after)
         pairs += [(layout, moved)] * (moved is not None)
     if not pairs or (call.kind in PRODUCTS and len(call.inputs) > 1):
+        return None
+    if not _is_known(call) and not (pairs := _as_measured(call, sources, pairs)):
         return None
     same = [moved for before, moved in pairs if before.grid == moved.grid]
     same = same or [moved for _, moved in pairs]
@@ -111,6 +126,51 @@ def _output_layout(call: Call, sources, known, shapes, after) -> Layout | None:
         note = f"{call.operation.name} joins maps whose cells lie at different places."
         return layout._replace(note=layout.note or note)
     return layout
+
+
+def _is_known(call: Call) -> bool:
+    """Whether it is a class of Keras whose way with places is not a matter of data."""
+    return is_builtin(type(call.operation).call) and call.kind not in MEASURED
+
+
+def _as_measured(call: Call, sources: list, pairs: list) -> list:
+    """What a layer of somebody's own does: a cell of its input is changed, and that at
+    the same place of its output must change. If another does, places are a guess; if
+    none does, they have nothing to do with the input.
+    """
+    layout, moved = pairs[0]
+    if layout.grid != moved.grid or layout.axes != moved.axes:
+        return pairs  # a new grid is a guess already
+    rng = np.random.default_rng(0)
+    shapes = {id(t): [side or 1 for side in t.shape] for t in call.inputs}
+
+    def run(changed=None):
+        def number(value):
+            is_symbolic = isinstance(value, keras.KerasTensor)
+            return tf.cast(values[id(value)], value.dtype) if is_symbolic else value
+
+        values = {key: value.copy() for key, value in noise.items()}
+        if changed:
+            cell = values[id(sources[0])]
+            cell[changed] = rng.normal(0, 3, cell[changed].shape)
+        args, kwargs = keras.tree.map_structure(number, (call.args, call.kwargs))
+        output = keras.tree.flatten(call.operation(*args, **kwargs))[0]
+        return np.asarray(moved.to_maps(output))[0]
+
+    places, others = 0, 0
+    try:
+        for _ in range(MEASUREMENTS):
+            noise = {key: rng.normal(size=shape) for key, shape in shapes.items()}
+            row, column = (int(rng.integers(side)) for side in layout.grid)
+            difference = run() != run(layout.index_of(row, column))
+            places += difference[row, column].any()
+            others += difference.any()
+    except Exception:  # it is somebody's own code, and may want other numbers
+        others = 1
+    if not others:
+        return []
+    note = "" if places else GUESS.format(call.operation.name)
+    return [(layout, moved._replace(note=moved.note or note))]
 
 
 def _moved_by(call: Call, layout: Layout, source, before, after) -> Layout | None:
@@ -132,8 +192,8 @@ def _moved_by(call: Call, layout: Layout, source, before, after) -> Layout | Non
     if len(before) != len(after):
         return _tokens_of_patches(call, layout, after)
     if layout.is_tokens:
-        return _same_tokens(call, layout, after)
-    if hasattr(operation, "data_format"):
+        return _same_tokens(call, layout, before, after)
+    if hasattr(operation, "data_format") and is_builtin(type(operation).call):
         return _moved_by_layer(call, layout, before, after)
     grid = tuple(after[axis] for axis in layout.axes[:2])
     if kind == "Pad":
@@ -305,15 +365,16 @@ def _flipped(layout: Layout, axis, before) -> Layout | None:
 # --- tokens ---------------------------------------------------------------------------
 
 
-def _same_tokens(call: Call, layout: Layout, after) -> Layout | None:
+def _same_tokens(call: Call, layout: Layout, before, after) -> Layout | None:
     """A layer on tokens: as many come out, or a coarser grid of them."""
-    total = after[layout.axes[0]]
-    if _has_window(call.operation) or total is None:
+    axis = layout.axes[0]
+    has_window = _has_window(call.operation) and is_builtin(type(call.operation).call)
+    if has_window or after[axis] is None:
         return None
-    if total == layout.extra + math.prod(layout.grid):
+    if before[axis] == after[axis]:
         note = GUESS.format(call.operation.name) if call.kind in SCATTERING else ""
         return layout._replace(note=layout.note or note)
-    return _guessed_grid(call, layout, total)
+    return _guessed_grid(call, layout, after[axis])
 
 
 def _tokens_of_patches(call: Call, layout: Layout, after) -> Layout | None:

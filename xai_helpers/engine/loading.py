@@ -24,6 +24,7 @@ PREPROCESSING = {
     "unit": lambda pixels: pixels / 255,  # 0 to 1
 }
 MAX_SCALED = 20  # a larger value at the first kernel has not been rescaled
+MIN_SCALED, MAX_PIXEL = 0.02, 300  # beyond: rescaled twice, or not as it was trained
 
 
 def load_model(model, kind, preprocess, labels, input_size, output) -> tuple:
@@ -138,8 +139,15 @@ def _from_keras_model(
         raise ValueError(
             f"preprocess turns shape {blank.shape} into {shape}; it must keep it."
         )
-    if not is_said:
-        _warn_if_unscaled(of_logits.model, preprocess, size)
+    pair = np.stack([blank[0], blank[0] + 255])
+    together = np.asarray(apply_preprocessing(preprocess, pair, model.name))
+    alone = np.asarray(apply_preprocessing(preprocess, pair[:1], model.name))
+    if not np.allclose(together[:1], alone, rtol=1e-3, atol=1e-3, equal_nan=True):
+        raise ValueError(
+            "What preprocess makes of a picture depends on the others of its batch; "
+            "take a mean or maximum over axis=(1, 2, 3), keepdims=True."
+        )
+    _warn_of_range(of_logits.model, preprocess, size, is_said)
     reading = f"{of_logits.activation}, {of_logits.reason}"
     if of_logits.is_yes_no:
         reading = f"one output, yes or no: {reading}"
@@ -149,16 +157,23 @@ def _from_keras_model(
     )  # fmt: skip
 
 
-def _warn_if_unscaled(model: keras.Model, preprocess: Callable, size) -> None:
+def _warn_of_range(model: keras.Model, preprocess: Callable, size, is_said) -> None:
+    """Where the values that reach the first kernel are far from what is usual."""
     fed, inside = value_ranges(model, preprocess, size)
-    if inside and np.allclose(fed, inside) and max(map(abs, inside)) > MAX_SCALED:
-        warnings.warn(
-            f"{model.name} is fed {fed[0]:.3g} to {fed[1]:.3g}, and nothing before its "
-            "first weights rescales that. If it was trained on 0 to 1, say "
-            "preprocess='unit'; on -1 to 1, preprocess='xception'; if on 0 to 255, "
-            "preprocess='none'.",
-            stacklevel=5,  # the caller of load_classifier
-        )
+    largest = max(map(abs, inside)) if inside else 1
+    unscaled = inside and np.allclose(fed, inside) and largest > MAX_SCALED
+    if unscaled and not is_said:
+        fault = "nothing before its first weights rescales that"
+    elif largest < MIN_SCALED or (largest > MAX_PIXEL and not is_said):
+        fault = f"its first weights are given {inside[0]:.3g} to {inside[1]:.3g}"
+    else:
+        return
+    warnings.warn(
+        f"{model.name} is fed {fed[0]:.3g} to {fed[1]:.3g}, and {fault}. If it was "
+        "trained on 0 to 1, say preprocess='unit'; on -1 to 1, preprocess='xception'; "
+        "if on 0 to 255, or if it rescales by itself, preprocess='none'.",
+        stacklevel=5,  # the caller of load_classifier
+    )
 
 
 def value_ranges(model: keras.Model, preprocess: Callable, size) -> tuple:
@@ -199,10 +214,10 @@ def _checked_input_size(model: keras.Model, input_size) -> tuple[int, int]:
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
-            f"The model has {len(model.inputs)} inputs and {len(model.outputs)} "
-            "outputs; a classifier has one of each. Build a keras.Model around those "
-            "you mean, other inputs held fixed: keras.Model(photo, model([photo, "
-            "number]))."
+            f"Inputs: {len(model.inputs)}, outputs: {len(model.outputs)}. A classifier "
+            "has one of each. Build a keras.Model around those you mean, other inputs "
+            "held fixed: number = keras.ops.full_like(photo[:, 0, 0, :1], 40), then "
+            "keras.Model(photo, model([photo, number]))."
         )
     shape = model.inputs[0].shape
     if len(shape) == 4 and shape[-1] == 1:
@@ -218,8 +233,14 @@ def _checked_input_size(model: keras.Model, input_size) -> tuple[int, int]:
             f"The model takes input of shape {tuple(shape)}; expected (None, height, "
             "width, 3): RGB images, channels last."
         )
-    if input_size is None and None not in shape[1:3]:
-        return tuple(shape[1:3])
+    fixed = tuple(shape[1:3])
+    if None not in fixed and input_size not in (None, fixed, list(fixed)):
+        raise ValueError(
+            f"The model takes {fixed[0]} × {fixed[1]} pixels, and input_size is "
+            f"{input_size!r}; leave it out."
+        )
+    if input_size is None and None not in fixed:
+        return fixed
     if input_size is None:
         raise ValueError(
             "The model takes images of any size; say at which it was trained: "

@@ -102,7 +102,10 @@ RECORDS = {
 def weights_record(name: str) -> WeightsRecord:
     """The record of a network; ``ValueError`` for a name that has none."""
     if name not in RECORDS:
-        raise ValueError(f"No network {name!r}; there are {', '.join(RECORDS)}.")
+        raise ValueError(
+            f"No network {name!r}; there are {', '.join(RECORDS)}. Of another one give "
+            "the keras.Model, as keras.applications has them, or a .keras file."
+        )
     return RECORDS[name]
 
 

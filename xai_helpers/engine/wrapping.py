@@ -75,6 +75,8 @@ def _flatten(model: keras.Model, size) -> tuple[keras.Model, dict]:
     if names := first.names_that_tell_apart():
         flattening = _Flattening(names)
         output = flattening.run(model, pixels)
+    outputs = tree.flatten(output)  # a list or dict of one is that one
+    output = outputs[0] if len(outputs) == 1 else outputs
     flat = keras.Model(pixels, output, name=model.name)
     if any(call.kind == "TFSMLayer" for call in calls(flat)):
         raise ValueError(
@@ -96,15 +98,16 @@ class _Flattening:
         self.twins: dict[int, keras.Operation] = {}
         self.numbers: Counter = Counter()
         self.outputs: dict[str, list] = {}  # of nested models and blocks
+        self.reason = ""  # why the last block could not be unfolded
 
     def run(self, model: keras.Model, pixels) -> keras.KerasTensor:
         """What the model outputs for these pixels."""
         output = self._unfold(model, (pixels,), {})
         if output is None:
             raise ValueError(
-                f"{model.name!r} cannot be written as a graph of layers: its call() "
-                "does more than call layers and keras.ops. Build it with the "
-                "functional API."
+                f"{model.name!r} cannot be written as a graph of layers, because its "
+                "call() does more than call layers and keras.ops "
+                f"({self.reason}). Build it with the functional API."
             )
         return output
 
@@ -136,7 +139,8 @@ class _Flattening:
             inside = [call for call in calls(graph) if call.inputs]
             if not is_builtin(type(block).call):
                 _check_same_block(block, graph, inside, args, kwargs)
-        except Exception:  # whatever its author's code does with symbolic tensors
+        except Exception as error:  # whatever its author's code does with such tensors
+            self.reason = (str(error).strip().splitlines() or [""])[0]
             return None
         if not is_builtin(type(block).call):  # operations made anew at every call
             for call in inside:
@@ -196,7 +200,7 @@ def _graph_of(block, args, kwargs) -> tuple[keras.Model, list]:
     if is_builtin(type(block).call) and getattr(block, "inputs", None):
         is_sequence = isinstance(block, keras.Sequential)
         output = block.outputs[0] if is_sequence else block.output
-        inputs = [t for t in tree.flatten((args, kwargs)) if isinstance(t, TENSOR)]
+        inputs = [t for t in tree.flatten((args, kwargs)) if hasattr(t, "shape")]
         return keras.Model(block.inputs, output), inputs
     inputs, places = [], []
 
@@ -223,7 +227,8 @@ def _check_same_block(block, graph: keras.Model, inside: list[Call], args, kwarg
     layers = [call.operation for call in inside if isinstance(call.operation, LAYER)]
     used = {id(weight) for layer in layers for weight in layer.weights}
     if not {id(weight) for weight in block.weights} <= used:
-        raise ValueError("weights of its own")
+        own = [weight.name for weight in block.weights if id(weight) not in used]
+        raise ValueError(f"it has weights that are in no layer: {', '.join(own)}")
     rng = np.random.default_rng(0)
 
     def noise(value):
@@ -244,28 +249,6 @@ def _check_same_block(block, graph: keras.Model, inside: list[Call], args, kwarg
 # --- the final activation -------------------------------------------------------------
 
 
-class LogitsDense(keras.layers.Layer):
-    """A Dense layer without its activation, sharing its variables."""
-
-    def __init__(self, dense: keras.layers.Dense):
-        super().__init__(name=f"{dense.name}_logits", dtype=dense.dtype_policy)
-        self.dense = dense
-
-    def call(self, x):
-        x = keras.ops.matmul(x, self.dense.kernel)
-        return x if self.dense.bias is None else x + self.dense.bias
-
-    def get_config(self) -> dict:
-        return {"dense": self.dense.get_config(), "inputs": self.dense.kernel.shape[0]}
-
-    @classmethod
-    def from_config(cls, config: dict) -> "LogitsDense":
-        """One with variables of its own; their values are not copied."""
-        dense = keras.layers.Dense.from_config(config["dense"])
-        dense.build((None, config["inputs"]))
-        return cls(dense)
-
-
 def _without_activation(flat: keras.Model) -> tuple[str, keras.Model | None]:
     """The final activation and the model before it; "" and None if there is none."""
     tensor, later = flat.output, []
@@ -278,7 +261,10 @@ def _without_activation(flat: keras.Model) -> tuple[str, keras.Model | None]:
         elif has_own and operation.activation is not None:
             kind = _activation_kind(operation.activation, tensor.shape)
         if kind in OUTPUTS:
-            logits = before if not call.variables else _logits_of(call, kind)
+            logits = before
+            if call.variables:  # the same layer without its activation
+                linear, name = keras.activations.linear, f"{operation.name}_logits"
+                logits = twin(operation, activation=linear, name=name)(before)
             for changes_no_value in reversed(later):
                 logits = changes_no_value(logits)
             return kind, keras.Model(flat.input, logits, name=flat.name)
@@ -293,16 +279,6 @@ def _without_activation(flat: keras.Model) -> tuple[str, keras.Model | None]:
         later.append(operation)
         tensor = before
     return "", None
-
-
-def _logits_of(call: Call, kind: str) -> keras.KerasTensor:
-    """What the last layer outputs without its activation."""
-    if isinstance(call.operation, keras.layers.Dense):
-        return LogitsDense(call.operation)(call.inputs[0])
-    raise ValueError(
-        f"The model ends in a {call.kind} with {kind}; put the activation into a layer "
-        "of its own, keras.layers.Activation."
-    )
 
 
 def _activation_kind(function, shape) -> str:
@@ -355,20 +331,35 @@ def _final_activation(found: str, output, loss: str, flat) -> tuple[str, str]:
 
 @retracing_unmentioned()
 def _check_same_outputs(model, logits, activation: str, *, is_logits: bool):
-    """Give both models two noise pictures, and refuse a model that differs."""
+    """Give both a bright and a dark picture of noise; refuse a model that differs."""
+
+    def answers(pictures):
+        (values,) = tree.flatten(model(pictures, training=False))
+        return np.asarray(values, "float32")
+
     shape = (2, *logits.input_shape[1:])
     x = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
-    expected = np.asarray(model(x, training=False), "float32")
+    x[1] /= 255
+    expected = answers(x)
     z = np.asarray(logits(x, training=False), "float32")
     outputs = np.asarray(keras.activations.get(activation)(tf.constant(z)))
+    if not np.allclose(expected[1:], answers(x[1:]), rtol=1e-2, atol=1e-3):
+        raise ValueError(
+            f"What {model.name!r} answers to a picture depends on the others of its "
+            "batch (a mean or maximum over all?); take it over axis=(1, 2, 3), "
+            "keepdims=True."
+        )
     if is_logits and np.allclose(expected, z, 1e-3, 1e-3):
-        sums_to_1 = np.allclose(expected.sum(axis=1), 1, atol=1e-3)
-        bounded = (expected >= 0).all() and sums_to_1 and expected.shape[1] > 1
-        if bounded or _outputs_bounded(model, x):
+        sums = expected.sum(axis=1)
+        shares = (expected >= 0).all() and np.allclose(sums, sums[0], rtol=1e-3)
+        if (shares and sums[0] > 0 and expected.shape[1] > 1) or _outputs_bounded(
+            answers, x
+        ):
             raise ValueError(
-                "The model's outputs look like probabilities, but its last layer shows "
-                "no softmax or sigmoid; let it end in Dense(..., 'softmax') or "
-                "'sigmoid', or in a keras.layers.Activation."
+                f"The outputs of {model.name!r} look like probabilities, but no "
+                "softmax or sigmoid is found before them. If they add up to 1, give "
+                "keras.Model(model.input, keras.ops.log(model.output)); else let the "
+                "model end in Dense(..., 'softmax') or 'sigmoid'."
             )
     elif not np.allclose(expected, outputs, rtol=1e-2, atol=1e-3):
         raise ValueError(
@@ -377,9 +368,9 @@ def _check_same_outputs(model, logits, activation: str, *, is_logits: bool):
         )
 
 
-def _outputs_bounded(model: keras.Model, x: np.ndarray) -> bool:
+def _outputs_bounded(answers, x: np.ndarray) -> bool:
     """Logits leave 0–1 when the input grows a thousandfold; a sigmoid does not."""
-    outputs = [np.asarray(model(k * x, training=False)) for k in (1, 1000, -1000)]
+    outputs = [answers(k * x) for k in (1, 1000, -1000)]
     return all(((y >= 0) & (y <= 1)).all() for y in outputs) and np.ptp(outputs) > 0
 
 
