@@ -99,8 +99,8 @@ def enliven(model: keras.Model, inputs: np.ndarray) -> None:
     """Random weights with which photos differ, for a deep network as well.
 
     Batch normalisations get the statistics of these inputs, and a shift of 1: with 0,
-    deep networks of ReLUs amplify the smallest rounding. The scales of ConvNeXt's blocks
-    are 1, and the last layer makes logits of mean 0 and standard deviation 2.
+    deep networks of ReLUs amplify the smallest rounding. ConvNeXt's blocks are scaled
+    by 1, and the last layer makes logits of mean 0 and standard deviation 2.
     """
     normalisations = [
         layer
@@ -303,11 +303,13 @@ class Trial:
         """The first photo's top class; the second's best three: that with evidence."""
         pixels = np.stack([self.first, self.second])
         order = self.truth.scores(pixels, slice(None)).argsort(axis=1)
-        evidence = {
-            int(k): np.linalg.norm(grad_cam_of(*self.truth.at_layer(self.second, k)))
-            for k in order[1, -3:]
-        }
-        top, best = int(order[0, -1]), max(evidence, key=evidence.get)
+
+        def evidence(k):
+            return np.linalg.norm(grad_cam_of(*self.truth.at_layer(self.second, k)))
+
+        top, best = int(order[0, -1]), int(max(order[1, -3:], key=evidence))
+        if not evidence(best):
+            best = int(max(order[1], key=evidence))
         return [(self.first, None, top), (self.second, best, best)]
 
     def predict(self, pixels) -> np.ndarray:

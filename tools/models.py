@@ -180,8 +180,8 @@ the last bit. A ViT "of blocks" has blocks that are layers with layers in them; 
 derivation is the plain ViT with the same weights.
 
 Two photos: the first is asked for its top class (`target=None`), the second for that of
-its best three classes with most evidence in the derived Grad-CAM. What the package says
-is compared with a derivation from Keras and TensorFlow alone, on the model as it was
+its best three classes with most evidence in the derived Grad-CAM (of all classes, where
+these have none). What the package says is compared with a derivation from Keras and TensorFlow alone, on the model as it was
 built:
 
 | column | derivation |
@@ -199,8 +199,8 @@ built:
 
 The number is the norm of the difference as a share of the norm of what is expected
 (RISE: of what is expected minus its mean), the larger one of the two photos; ✓ alone is
-no difference at all. Both sides compute with 32 bits, but not in the same order: compiled
-here, step by step there. Each layer rounds at 1e-7 and what follows amplifies it, so that
+no difference at all. Both sides compute with 32 bits, but not in the same order, since
+they are compiled apart. Each layer rounds at 1e-7 and what follows amplifies it, so that
 up to {LIMITS["float32"]:g} is called equal. Where rounding moves a unit across the kink
 of its ReLU, or makes another cell win a maximum, a gradient jumps, by up to a percent. So
 what is above the limit is computed once more, both sides with 64 bits; there up to

@@ -412,12 +412,12 @@ def test_a_network_without_maps_is_said(networks, photos, open_it):
     explorer = open_explorer(open_it, [networks[0], flat], photos)
     explorer.network.value = flat
     explorer.wait()
-    assert "no layer with maps" in explorer.message.value
+    assert "no layer has learned maps" in explorer.message.value
     explorer.network.value = networks[0]
     explorer.wait()
     assert explorer.attribution.model == "toy1"
     explorer = open_explorer(open_it, flat, photos)
-    assert "no layer with maps" in explorer.message.value
+    assert "no layer has learned maps" in explorer.message.value
 
 
 def test_back_to_what_is_known_while_something_runs(gated):
