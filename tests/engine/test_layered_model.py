@@ -446,3 +446,22 @@ def test_a_random_copy_keeps_the_names_of_operations_and_blocks():
     assert [la.name for la in copy.layers()] == [la.name for la in clf.layers()]
     assert copy.layer("first").name == "first.add"
     assert not np.allclose(copy.logits(photo(SIZE)), clf.logits(photo(SIZE)))
+    above = metrics.randomise_layers(clf, "first.add")  # what lies above the sum
+    inside, head = "first_conv", clf.model.layers[-1].name
+    for name, is_same in ((inside, True), (head, False)):
+        weights = [c.model.get_layer(name).get_weights()[0] for c in (clf, above)]
+        assert np.array_equal(*weights) == is_same
+
+
+def test_a_layer_that_cannot_be_copied_is_refused():
+    class Unknown(layers.Layer):
+        def __init__(self, size):
+            super().__init__()
+            self.conv = layers.Conv2D(size(), 3)
+
+        def call(self, x):
+            return tf.nn.relu(self.conv(x))
+
+    clf = load(model_with([Unknown(lambda: 3)], pooled_logits(2), SIZE))
+    with pytest.raises(ValueError, match=r"no get_config\(\)"):
+        metrics.randomise_layers(clf, clf.model.layers[-1].name)

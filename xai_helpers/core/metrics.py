@@ -168,13 +168,12 @@ def randomise_layers(classifier: Classifier, stop_layer: str, seed=0) -> Classif
     normalisations stay, so that the network's numbers keep their size.
     Returns a ``Classifier`` with a copy of the network.
 
-    stop_layer : str, name of the lowest layer to be randomised
+    stop_layer : str, name of the lowest layer or operation to be randomised
     """
-    if stop_layer not in [layer.name for layer in classifier.model.layers]:
-        raise ValueError(f"{classifier.name} has no layer {stop_layer!r}.")
+    names = classifier.names_from(stop_layer)
     description = f"{classifier.weights_description}; random from {stop_layer} up"
     return classifier.with_model(
-        randomised_copy(classifier.model, stop_layer, seed),
+        randomised_copy(classifier.model, names, seed),
         name=f"{classifier.name}, random from {stop_layer}",
         weights_description=description,
     )

@@ -204,6 +204,14 @@ class LayeredModel:
                 return other.name
         return ""
 
+    def names_from(self, name: str) -> list[str]:
+        """Names of the layers and operations from this one to the output, in order.
+
+        Any layer of the network counts, also one that outputs no maps.
+        """
+        names = [call.operation.name for call in self._calls]
+        return names[names.index(name) if name in names else self.layer(name).index :]
+
     def layer_or_default(self, layer: str | int | Layer | None) -> Layer:
         """``layer(layer)``, or the default layer for None."""
         return self.default_layer if layer is None else self.layer(layer)

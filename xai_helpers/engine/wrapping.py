@@ -374,25 +374,32 @@ def _outputs_bounded(answers, x: np.ndarray) -> bool:
     return all(((y >= 0) & (y <= 1)).all() for y in outputs) and np.ptp(outputs) > 0
 
 
-def randomised_copy(model: keras.Model, stop_layer: str, seed: int) -> keras.Model:
-    """A copy whose kernels, from the output down to ``stop_layer``, are normal noise.
+def randomised_copy(model: keras.Model, names: list[str], seed: int) -> keras.Model:
+    """A copy whose kernels, in the layers of these names, are normal noise.
 
     Of the standard deviation of each kernel; biases and normalisations stay.
     """
-    copy = keras.models.clone_model(
-        model,
-        clone_function=lambda op: (
-            type(op).from_config(op.get_config()) if isinstance(op, LAYER) else op
-        ),
-    )
+
+    def copy_of(operation):
+        if not isinstance(operation, LAYER):
+            return operation
+        return type(operation).from_config(operation.get_config())
+
+    try:
+        copy = keras.models.clone_model(model, clone_function=copy_of)
+    except (TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"{model.name!r} cannot be copied: a layer of its own has no get_config() "
+            f"that says how it is made ({str(error).splitlines()[0]})."
+        ) from error
     copy.set_weights(model.get_weights())
     rng = np.random.default_rng(seed)
-    names = [layer.name for layer in model.layers]
-    for layer in copy.layers[names.index(stop_layer) :]:
-        arrays = layer.get_weights()
+    for layer in copy.layers:
+        arrays = layer.get_weights() if layer.name in names else []
         for k, kernel in enumerate(arrays):
             if kernel.ndim > 1:
                 noise = rng.normal(0, kernel.std(), kernel.shape)
                 arrays[k] = noise.astype(kernel.dtype)
-        layer.set_weights(arrays)
+        if arrays:
+            layer.set_weights(arrays)
     return copy
