@@ -148,6 +148,15 @@ def test_a_preprocess_that_compares_the_pictures_of_a_batch_is_refused():
     assert load_classifier(model, preprocess=over_each, verbose=False)
 
 
+def test_a_sequential_without_an_input_is_built_for_any_batch():
+    model = keras.Sequential([convolution(), *saveable().layers[2:]])
+    image = photo((24, 20))
+    clf = load_classifier(model, input_size=(24, 20), preprocess=unit, verbose=False)
+    assert tuple(model.inputs[0].shape) == (None, 24, 20, 3)
+    own = model.predict(np.repeat(image[None], 3, 0) / np.float32(255), verbose=0)
+    assert clf.probabilities(image) == pytest.approx(own[:1], abs=1e-5)
+
+
 def test_an_input_size_against_the_models_own_is_refused():
     model = model_with([convolution()], pooled_logits(2))
     with pytest.raises(ValueError, match=r"takes 32 × 32 pixels.*leave it out"):

@@ -206,7 +206,10 @@ def _checked_input_size(model: keras.Model, input_size) -> tuple[int, int]:
     """The height and width that the model takes; refuses what is no RGB classifier."""
     if not getattr(model, "inputs", None):
         if input_size is not None:
-            return check_pair("input_size", input_size)
+            size = check_pair("input_size", input_size)
+            if isinstance(model, keras.Sequential):  # else the first batch builds it
+                model.build((None, *size, 3))
+            return size
         raise ValueError(
             f"{model.name!r} does not say what it takes: it is a subclassed model, or "
             "a Sequential without an input. Say input_size=(height, width), or begin "
