@@ -169,7 +169,7 @@ def test_randomising_changes_the_layers_above_and_no_others(xception):
     image = photo((50, 50))
     assert np.array_equal(noisy.logits(image), again.logits(image))
     assert not np.allclose(noisy.logits(image), xception.logits(image), atol=0.1)
-    with pytest.raises(ValueError, match="no layer"):
+    with pytest.raises(ValueError, match="'block15' of Xception does not exist"):
         metrics.randomise_layers(xception, "block15")
 
 
