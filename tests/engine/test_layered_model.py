@@ -203,7 +203,7 @@ def test_a_layer_used_twice_has_two_entries_and_no_plain_name():
         attribution = explain.activations(clf, image, name)
         assert attribution.values == pytest.approx(expected.numpy()[0], abs=1e-5)
         assert "used several times" in attribution.description
-    with pytest.raises(ValueError, match=r"several times.*shared \(call 1\), .*call 2"):
+    with pytest.raises(ValueError, match=r"several calls.*shared \(call 1\), .*call 2"):
         explain.grad_cam(clf, image, layer="shared")
 
 
@@ -229,7 +229,7 @@ def test_the_map_of_a_mirrored_twin_lies_on_the_object():
     for name in ("conv (call 1)", "conv (call 2)"):
         heatmap = explain.grad_cam(clf, image, 0, name).heatmap()
         assert heatmap[6:18, 2:14].sum() > 0.99 * heatmap.sum() > 0
-    with pytest.raises(ValueError, match="several times"):
+    with pytest.raises(ValueError, match="several calls"):
         clf.layer("shared")
     assert "used several times" in explain.grad_cam(clf, image, 0).description
 
@@ -351,6 +351,8 @@ def test_of_several_outputs_those_that_are_used_can_be_chosen():
     names = ["two (output 1)", "two (output 2)", "multiply"]
     assert [la.name.split("_")[0] for la in clf.layers()] == names
     assert not {"two (output 1)", "two (output 2)"} & set(clf.bottlenecks)
+    with pytest.raises(ValueError, match=r"several.*two \(output 1\), .*output 2"):
+        clf.layer("two")
 
 
 def test_a_squeeze_and_excitation_gate_is_no_layer_with_maps():

@@ -108,11 +108,11 @@ def _read_config(path: Path) -> dict:
 
 def _folder_refusal(path: Path) -> str:
     if (path / "saved_model.pb").exists():
-        what = "a SavedModel, a compiled program without layers to look into"
+        kind = "a SavedModel, a compiled program without layers to look into"
     else:
-        what = "a folder, not a .keras file"
+        kind = "a folder, not a .keras file"
     return (
-        f"{path.name} is {what}; load the original model, save it with "
+        f"{path.name} is {kind}; load the original model, save it with "
         "model.save('name.keras') and give that."
     )
 

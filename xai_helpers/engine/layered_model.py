@@ -91,13 +91,13 @@ class LayeredModel:
         names = [call.operation.name for call in self._calls]
         exists = layer in names or (isinstance(layer, int) and 0 <= layer < len(names))
         why = "outputs no maps of the picture" if exists else "does not exist"
-        why = "is used several times; say which call you mean" if candidates else why
+        why = "has several calls or outputs; say which you mean" if candidates else why
         usable = [f"{la.index} {la.name}" for la in candidates or self._layers]
         usable = ", ".join(usable) or "none, the network has no layer with maps"
         raise ValueError(f"Layer {layer!r} of {self.name} {why}. Usable: {usable}.")
 
     def _named(self, layer: str | int | Layer) -> list[Layer]:
-        """Those that this stands for: several, if it is a layer that is used twice."""
+        """Those that this stands for: one for each call and output of a layer."""
         exact = [la for la in self._layers if layer in (la, la.name, la.index)]
         if exact or not isinstance(layer, str):
             return exact if layer is not True else []
@@ -105,7 +105,8 @@ class LayeredModel:
         return [
             la
             for la in self._layers
-            if la.name in outputs or la.name.startswith(f"{layer} (call ")
+            if la.name in outputs
+            or la.name.startswith((f"{layer} (call ", f"{layer} (output "))
         ]
 
     @cached_property

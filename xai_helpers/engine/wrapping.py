@@ -44,10 +44,10 @@ def logits_model(model: keras.Model, size, output: str | None, loss: str):
     if len(shapes) != 1 or len(shapes[0]) != 2:
         shape = ", ".join(map(str, shapes))
         raise ValueError(f"The model outputs shape {shape}; expected (None, classes).")
-    found, logits = _without_activation(flat)
-    activation, reason = _final_activation(found, output, loss, flat)
-    logits = logits if found else flat
-    _check_same_outputs(model, logits, activation, is_logits=not found)
+    ending, logits = _without_activation(flat)
+    activation, reason = _final_activation(ending, output, loss, flat)
+    logits = logits if ending else flat
+    _check_same_outputs(model, logits, activation, is_logits=not ending)
     is_yes_no = flat.output_shape[-1] == 1
     if is_yes_no and activation == "softmax":
         raise ValueError(
@@ -303,14 +303,14 @@ def _activation_kind(function, shape) -> str:
     return same[0] if same else ""
 
 
-def _final_activation(found: str, output, loss: str, flat) -> tuple[str, str]:
+def _final_activation(ending: str, output, loss: str, flat) -> tuple[str, str]:
     """What turns logits into probabilities, and how that is known."""
     if output not in (None, *OUTPUTS):
         raise ValueError(f"output is 'softmax', 'sigmoid' or None, not {output!r}.")
-    if found and output not in (None, found):
-        raise ValueError(f"output={output!r}, but the model ends in a {found}.")
-    if found:
-        return found, "as its last activation"
+    if ending and output not in (None, ending):
+        raise ValueError(f"output={output!r}, but the model ends in a {ending}.")
+    if ending:
+        return ending, "as its last activation"
     if output:
         return output, "as output= says"
     plain = loss.lower().replace("_", "")
