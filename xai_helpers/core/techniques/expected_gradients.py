@@ -1,21 +1,27 @@
 """Expected gradients, what SHAP's GradientExplainer computes: at pixels or a layer."""
 
-from collections.abc import Callable
+import math
 
 import numpy as np
 
 from ...engine.background import Background
-from ...engine.batches import Progress, batch_slices
+from ...engine.batches import Progress, even_slices
 from ...engine.checks import as_list, check_background, check_count
+from ...engine.random_draws import stratified_pairs
+from ...engine.replicates import Replicates, Samples, check_samples, sample_maps
 from ...engine.tensorflow import tf
+from ..attribution import Attribution
 from ..classifier import Classifier, Layer
 from ..query import Query, to_scores
 from .activations import layer_outputs
 
+TITLE = "expected gradients"
+
 
 def expected_gradients(
     classifier: Classifier, image, background: np.ndarray, target=None, *, layer=None,
-    samples: int = 100, seed: int = 0, score: str = "logit", progress: Progress = None,
+    samples: Samples = 100, tolerance: float = 0.25, seed: int = 0,
+    score: str = "logit", progress: Progress = None,
 ):  # fmt: skip
     """What makes the score differ from other photos': Erion et al. (2021), eq. 2.
 
@@ -27,6 +33,10 @@ def expected_gradients(
     At a layer, $x$ and $b$ are what the layer outputs for image and background. The
     article's "layer 7" is what goes *into* VGG16's layer 7: ``layer=6`` here.
 
+    The expectation is estimated twice, each time from half of the samples, and the two
+    maps are averaged; their distance says how far off the mean still is. Within a half,
+    the samples are stratified (``engine/random_draws.py``; notebook 02).
+
     Parameters
     ----------
     classifier, image, target, seed, score, progress : see ``explain``
@@ -35,16 +45,20 @@ def expected_gradients(
         What the image is compared with; see ``background``.
     layer : str, int or None
         None: at the pixels. A layer that is bypassed is a ``ValueError``.
-    samples : int
-        Pairs ($b$, $\\alpha$). A pair costs a forward and a backward pass of the part
-        of the network that comes after the layer.
+    samples : int or "auto"
+        Pairs ($b$, $\\alpha$); an odd number is rounded up. A pair costs a forward and
+        a backward pass of the part of the network that comes after the layer. "auto":
+        until the relative error is below ``tolerance``.
+    tolerance : float above 0
 
     Returns
     -------
     Attribution, or a list of them
         ``values`` float32 (height, width, 3), or (h, w, channels) of the layer, in
         units of the score. ``checks``: ``sum`` of the values, its ``standard error``,
-        and the ``score difference`` that the sum estimates.
+        and the ``score difference`` that the sum estimates; the ``relative error``, an
+        estimate of how far the map is from the expectation, as a share of the length
+        of that; the ``samples``.
 
     Examples
     --------
@@ -52,33 +66,32 @@ def expected_gradients(
     >>> expected_gradients(classifier, photo, others, "tabby", samples=50).unit
     'logit'
     """
-    samples, seed = check_count("samples", samples), check_count("seed", seed, 0)
+    samples = check_samples("samples", samples, tolerance)
+    rng = np.random.default_rng(check_count("seed", seed, 0))
     photos = check_background(background, classifier.input_size, classifier.name)
     layer = None if layer is None else classifier.layer(layer)
     targets, several = as_list(target)
     products = _compiled_products(classifier, layer, score, len(targets))
     queries = _one_query_for_each(targets, Query(classifier, image, None, score))
     others = Background(photos, classifier.model, classifier.cache)
-    read = _layer_reader(classifier, layer)
-    x, baselines = read(queries[0].square[None])[0], others.reader(read, layer)
+    x, baselines = _endpoints(classifier, layer, queries[0].square, others)
+    indices, sums = tf.constant([query.target for query in queries]), []
+    each = 2 * len(photos) if samples == "auto" else math.ceil(samples / 2)
+    size = _batch_size(classifier, layer, len(queries))
 
-    rng, indices = np.random.default_rng(seed), [query.target for query in queries]
-    rows, alpha = rng.integers(len(photos), size=samples), rng.random(samples, "f4")
-    mean, sums = np.float64(0), np.empty((len(queries), samples))
-    size = classifier.batch_size(backward=True, after=layer)
-    size = max(1, 2 * size // (1 + len(queries)))  # the targets share the forward pass
-    for part in batch_slices(samples, size, "expected gradients", progress):
-        b = baselines(rows[part])
-        sum_of_batch, sums[:, part] = products(x, b, alpha[part], tf.constant(indices))
-        mean = mean + sum_of_batch.numpy() / samples
+    def draw(_, advance):
+        rows, alpha = stratified_pairs(each, len(photos), rng)
+        sums.append(np.empty((len(queries), each)))
+        total = 0.0
+        for k in even_slices(each, size, advance):
+            parts = products(x, baselines(rows[k]), alpha[k], indices)
+            total, sums[-1][:, k] = total + np.float64(parts[0]), parts[1]
+        return total[None] / each
 
-    fields = {"unit": score, "layer": layer}
-    fields["parameters"] = {"samples": samples, "seed": seed, "background": len(photos)}
-    checks = [_sum_check(query, sums[k], others) for k, query in enumerate(queries)]
-    maps = [
-        query.attribution(mean[k], "expected gradients", checks=checks[k], **fields)
-        for k, query in enumerate(queries)
-    ]
+    estimates = sample_maps(draw, samples, each, 1, tolerance, TITLE, progress)
+    sizes = {"samples": samples, "seed": seed, "background": len(photos)}
+    fields = {"unit": score, "layer": layer, "parameters": sizes}
+    maps = _attributions(queries, estimates, np.stack(sums), others, fields)
     return maps if several else maps[0]
 
 
@@ -89,6 +102,14 @@ def _one_query_for_each(targets, query: Query) -> list[Query]:
     if len({each.target for each in queries}) < len(queries):
         raise ValueError("The list of targets names the same class twice.")
     return queries
+
+
+def _batch_size(classifier: Classifier, layer: Layer | None, targets: int) -> int:
+    """Samples at a time: one forward pass, which the targets share, and one backward
+    pass for each target.
+    """
+    size = classifier.batch_size(backward=True, after=layer)
+    return max(1, 2 * size // (1 + targets))
 
 
 def _compiled_products(classifier, layer: Layer | None, score: str, targets: int):
@@ -120,10 +141,12 @@ def _compiled_products(classifier, layer: Layer | None, score: str, targets: int
     return classifier.cached_function(key, build)
 
 
-def _layer_reader(classifier: Classifier, layer: Layer | None) -> Callable:
-    """Squares (N, height, width, 3) → what the layer outputs; None: their pixels."""
+def _endpoints(classifier: Classifier, layer: Layer | None, square, others: Background):
+    """Where the way ends, (h, w, c), and a function: rows of the background → where it
+    begins, (N, h, w, c). At a layer both are what it outputs; else they are pixels.
+    """
     if layer is None:
-        return lambda squares: squares.astype("float32")
+        return square.astype("float32"), others.reader(None, None)
     compute, size = layer_outputs(classifier, layer.name), classifier.batch_size()
 
     def read(squares):
@@ -131,15 +154,27 @@ def _layer_reader(classifier: Classifier, layer: Layer | None) -> Callable:
         parts = [compute(tf.constant(squares[k : k + size])).numpy() for k in starts]
         return np.concatenate(parts)
 
-    return read
+    return read(square[None])[0], others.reader(read, layer)
 
 
-def _sum_check(query: Query, sums: np.ndarray, background: Background) -> dict:
-    """The mean of the samples' sums, its standard error, and what it estimates."""
-    logits = background.keep("logits", query.classifier.logits_of)
-    n, mean_score = len(sums), query.score_of(logits).mean()
-    return {
-        "sum": float(sums.mean()),
-        "standard error": float(sums.std(ddof=1) / np.sqrt(n)) if n > 1 else np.inf,
-        "score difference": float(query.score_value - mean_score),
-    }
+def _attributions(
+    queries: list[Query], estimates: Replicates, sums: np.ndarray, others: Background,
+    fields: dict,
+) -> list[Attribution]:  # fmt: skip
+    """One for each query, with checks.
+
+    sums : float (estimates, targets, samples), of each sample's values. The k-th
+        samples of all estimates are draws from one stratum, one photo and stretch of
+        the way: what they differ by is the error.
+    """
+    count, _, each = sums.shape
+    logits, maps = others.keep("logits", queries[0].classifier.logits_of), []
+    for k, query in enumerate(queries):
+        variances = sums[:, k].var(axis=0, ddof=1) if count > 1 else np.inf
+        checks = {"sum": sums[:, k].mean()}
+        checks["standard error"] = np.sqrt(np.sum(variances) / count) / each
+        checks["score difference"] = query.score_value - query.score_of(logits).mean()
+        checks = {name: float(value) for name, value in checks.items()}
+        fields["checks"] = checks | estimates.checks(k)
+        maps.append(query.attribution(estimates.mean[k], TITLE, **fields))
+    return maps
