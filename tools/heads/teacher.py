@@ -14,11 +14,20 @@ import numpy as np
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from tqdm import tqdm
-from views import photo_files, resized, views
+from views import (
+    MEASURING,
+    photo_sets,
+    resized,
+    rounds_of,
+    save_arrays,
+    stored_file,
+    views,
+)
 
 SIDES = {0: 224, 1: 240, 2: 260}  # input sizes of Lite0, Lite1, Lite2
 MEAN = np.array([0.485, 0.456, 0.406], "float32")
 STD = np.array([0.229, 0.224, 0.225], "float32")
+BATCH = 25
 
 
 def load_teacher(size: int) -> EfficientNet:
@@ -27,7 +36,7 @@ def load_teacher(size: int) -> EfficientNet:
     (path,) = Path(module.__file__).parent.glob("models/*.pth")
     net = EfficientNet.from_name(f"efficientnet-lite{size}")
     net.load_state_dict(torch.load(path, weights_only=True))
-    return net.eval()
+    return net.eval().to(memory_format=torch.channels_last)
 
 
 def logits(net: EfficientNet, batch: np.ndarray, side: int) -> np.ndarray:
@@ -37,39 +46,33 @@ def logits(net: EfficientNet, batch: np.ndarray, side: int) -> np.ndarray:
         return net(x.contiguous(memory_format=torch.channels_last)).float().numpy()
 
 
+def answers(net: EfficientNet, shown: np.ndarray, side: int) -> np.ndarray:
+    starts = range(0, len(shown), BATCH)
+    return np.concatenate([logits(net, shown[s : s + BATCH], side) for s in starts])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--held-out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--rounds", type=int, required=True)
+    parser.add_argument("--caltech-rounds", type=int, required=True)
     args = parser.parse_args()
-    args.cache.mkdir(parents=True, exist_ok=True)
-    jobs = [("held_out", photo_files(args.held_out), 0)]
-    jobs += [(f"round{r:03d}", photo_files(args.photos), r) for r in range(args.rounds)]
-    todo = [j for j in jobs if not (args.cache / f"teacher-{j[0]}.npz").exists()]
-    if not todo:
-        return
-    nets = {
-        size: load_teacher(size).to(memory_format=torch.channels_last) for size in SIDES
-    }
-    for name, files, number in tqdm(todo, desc="teacher", unit="round"):
-        if name != "held_out":  # half the time; the held-out photos stay in float32
-            nets = {size: net.bfloat16() for size, net in nets.items()}
-        shown = views(files, number)
-        answers = {
-            f"lite{size}": np.concatenate(
-                [
-                    logits(net, shown[i : i + 25], SIDES[size])
-                    for i in range(0, len(shown), 25)
-                ]
-            ).astype("float16")
+    sets = photo_sets(args.data)
+    jobs = rounds_of(sets, args.rounds, args.caltech_rounds)
+    nets = {size: load_teacher(size) for size in SIDES}
+    for name, number in tqdm(jobs, desc="teachers", unit="round"):
+        target = stored_file(args.cache, "teacher", name, number)
+        if target.exists():
+            continue
+        # bfloat16 takes half the time; the photos that measure stay in float32
+        dtype = torch.float32 if name in MEASURING else torch.bfloat16
+        shown = views(name, sets[name], number)
+        said = {
+            f"lite{size}": answers(net.to(dtype), shown, SIDES[size])
             for size, net in nets.items()
         }
-        target = args.cache / f"teacher-{name}.npz"
-        with open(target.with_suffix(".tmp"), "wb") as f:
-            np.savez(f, **answers)
-        target.with_suffix(".tmp").replace(target)
+        save_arrays(target, {key: v.astype("float16") for key, v in said.items()})
 
 
 if __name__ == "__main__":
