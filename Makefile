@@ -16,7 +16,7 @@ KIND = $(or $(XAI_WEIGHTS),portable)
 NBVAL_OPTIONS = --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help install weights lab app tables models run test check lint render bench scaling compare readme lines heads lock gpu clean
+.PHONY: help install weights lab app tables models run test check lint render bench scaling compare time-to-error readme lines heads lock gpu clean
 
 help:
 	@echo "make lab      set up, prepare the weights, open JupyterLab on the first notebook"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench    how fast each technique and each slider is on this machine (40 min)"
 	@echo "make scaling  time and memory with more patches, samples, pixels, images (10 min)"
 	@echo "make compare  xplique, saliency and captum beside ours (6 GB for their packages)"
+	@echo "make time-to-error  until a sampled map is right: ours, shap and others (25 min)"
 	@echo "make readme   write the README's tables of techniques and of what was measured"
 	@echo "make lines    how much there is to read: lines of each storey, longest technique"
 	@echo "make weights  fetch the portable weights and show which are present"
@@ -102,11 +103,16 @@ compare: install
 	@$(BIN)/python -m xai_helpers weights fetch
 	@$(BIN)/python tools/compare_libraries.py
 
+time-to-error: install
+	@$(BIN)/python -m xai_helpers weights fetch
+	@$(BIN)/python tools/time_to_error.py $(TIME_TO_ERROR)
+
 readme: install
 	@$(BIN)/python tools/readme.py
 	@$(BIN)/python tools/architecture.py
 	@$(BIN)/python tools/benchmark.py --readme
 	@$(BIN)/python tools/compare_libraries.py --readme
+	@$(BIN)/python tools/time_to_error.py --readme
 
 lines: install
 	@$(BIN)/python tools/lines.py

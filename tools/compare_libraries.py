@@ -34,7 +34,7 @@ FOR_TENSORFLOW = (  # without what they depend on: that is in the project alread
     "xplique==2.0.2 saliency==0.2.1 deprecated tensorflow-probability tf-keras "
     "decorator dm-tree scikit-image cloudpickle einops lazy_loader"
 ).split()
-FOR_TORCH = "torch captum".split()
+FOR_TORCH = "torch==2.13.0 captum==0.9.0".split()
 SAMPLES, PATCH, REPETITIONS = 16, 28, 3
 NAMES = "xplique", "saliency", "captum", "ours, another seed"
 BEGIN = "<!-- libraries, by tools/compare_libraries.py --readme -->"
@@ -85,30 +85,48 @@ def cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
     return round(metrics.cosine_similarity(ours, theirs.reshape(ours.shape)), 4)
 
 
+def model_of_pixels(clf):
+    """The network with its preprocessing: grey levels (N, h, w, 3) → logits."""
+    from xai_helpers import keras
+
+    shape = (*clf.input_size, 3)
+    pixels = keras.Input(shape)
+    preprocess = keras.layers.Lambda(clf.preprocess_tensor, shape)
+    return keras.Model(pixels, clf.model(preprocess(pixels)))
+
+
+def gradients_for_saliency(model, target: int):
+    """The function that saliency calls for the gradients of a class."""
+    import saliency.core as saliency
+
+    from xai_helpers import tf
+
+    @tf.function(reduce_retracing=True)
+    def gradient(x):
+        return tf.gradients(model(x, training=False)[:, target], [x])[0]
+
+    def answer(images, call_model_args=None, expected_keys=None):
+        x = tf.constant(images, tf.float32)
+        return {saliency.INPUT_OUTPUT_GRADIENTS: gradient(x).numpy()}
+
+    return answer
+
+
 def in_tensorflow() -> list[dict]:
     """In the environment's own process: ours, xplique, saliency."""
     import saliency.core as saliency
     import xplique.attributions as xplique
 
-    from xai_helpers import explain, keras, load_classifier, sample_image, tf
+    from xai_helpers import explain, load_classifier, sample_image
 
     clf = load_classifier("vgg16", weights="portable", verbose=False)
     photo = sample_image("cat")
     target = clf.class_index("tabby")
     pixels = clf.crop(photo)[0][None].astype("float32")
-    rgb_input = keras.Input((224, 224, 3))  # grey levels
-    preprocess = keras.layers.Lambda(clf.preprocess_tensor, (224, 224, 3))
-    rgb_model = keras.Model(rgb_input, clf.model(preprocess(rgb_input)))
+    rgb_model = model_of_pixels(clf)
     one_hot = np.eye(1000, dtype="float32")[[target]]
     last = "block5_conv3"
-
-    @tf.function(reduce_retracing=True)
-    def gradient(x):
-        return tf.gradients(rgb_model(x, training=False)[:, target], [x])[0]
-
-    def for_saliency(images, call_model_args=None, expected_keys=None):
-        x = tf.constant(images, tf.float32)
-        return {saliency.INPUT_OUTPUT_GRADIENTS: gradient(x).numpy()}
+    for_saliency = gradients_for_saliency(rgb_model, target)
 
     arguments = clf, photo, "tabby"
     even = {"steps": SAMPLES, "tolerance": None}
@@ -200,16 +218,17 @@ def arrays(path: Path) -> None:
     np.savez(path, **stored)
 
 
-def in_torch(path: str) -> list[dict]:
-    """In PyTorch's own environment: captum, beside PyTorch's passes alone.
+def vgg16_in_torch(stored: dict):
+    """PyTorch's VGG16 with these arrays (see ``arrays``), and the photo as it is fed.
 
-    Captum's gradients are left beside the arrays; there is no ``metrics`` in here.
+    Returns
+    -------
+    torch.nn.Module and tensor float32 (1, 3, 224, 224), BGR
+        That both are the same network and photo is checked by the logits.
     """
     import torch
-    from captum import attr
     from torch import nn
 
-    stored = dict(np.load(path))
     torch.set_num_threads(os.cpu_count())
 
     class VGG16(nn.Module):
@@ -237,10 +256,23 @@ def in_torch(path: str) -> list[dict]:
 
     model = VGG16().eval().requires_grad_(False)
     x = torch.from_numpy(stored["x"].transpose(0, 3, 1, 2).copy())
-    target = int(stored["target"])
     with torch.no_grad():
         gap = np.abs(model(x).numpy() - stored["logits"]).max()
     assert gap < 1e-3, f"not the same network: logits {gap} apart"
+    return model, x
+
+
+def in_torch(path: str) -> list[dict]:
+    """In PyTorch's own environment: captum, beside PyTorch's passes alone.
+
+    Captum's gradients are left beside the arrays; there is no ``metrics`` in here.
+    """
+    import torch
+    from captum import attr
+
+    stored = dict(np.load(path))
+    model, x = vgg16_in_torch(stored)
+    target = int(stored["target"])
 
     def forward(size):
         with torch.no_grad():

@@ -1,11 +1,12 @@
 """How time and memory grow with the work: data/tables/scaling.json, docs/scaling.png.
 
-    make scaling                       measure (10 minutes), then draw
-    python tools/scaling.py --draw     draw what was measured
+    make scaling                                measure (10 minutes), then draw
+    python tools/scaling.py --only rectangles   measure some series again, then draw
+    python tools/scaling.py --draw              draw what was measured
 
-Each series runs in a process of its own, from small to large. Memory is the peak of the
-resident process beyond the loaded network (Linux only), so what a series keeps, such as
-the maps of a thousand images, is in it.
+Each series runs in a process of its own, from small to large; each size of pictures,
+too. Memory is the peak of the resident process beyond the loaded network (Linux only),
+so what a series keeps, such as the maps of a thousand images, is in it.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from xai_helpers import Classifier, explain, keras, load_classifier, sample_imag
 OUT, FIGURE = TABLES / "scaling.json", ROOT / "docs" / "scaling.png"
 PATCH = 28
 SIDES = 112, 224, 336, 448, 672  # a process for each: memory once taken is kept
+SHAPES = (299, 299), (400, 600), (600, 900), (800, 1200)
 TITLES = {
     "patches": "Occlusion, VGG16: patches",
     "whole": "every picture whole",
     "samples": "SmoothGrad, VGG16: samples",
-    "pixels": "Grad-CAM, VGG16: side in pixels",
+    "pixels": "Grad-CAM, VGG16: pixels",
+    "rectangles": "SmoothGrad, Xception: pixels",
     "images": "Grad-CAM, Xception: images",
 }
 Runs = Iterator[tuple[int, Callable]]  # how much work, and a function that does it
@@ -76,6 +79,13 @@ def pixels(side: int) -> Runs:
     yield side, partial(explain.grad_cam, clf, sample_image(PHOTO), 0)
 
 
+def rectangles(height: int, width: int) -> Runs:
+    size = {"input_size": (height, width)}
+    clf = load_classifier("xception", weights="portable", verbose=False, **size)
+    smoothgrad = partial(explain.smoothgrad, clf, sample_image(PHOTO), TARGET)
+    yield height * width, partial(smoothgrad, samples=4)
+
+
 def images() -> Runs:
     """The photo with other brightness each time, so that nothing is the same."""
     clf = load_classifier("xception", weights="portable", verbose=False)
@@ -88,6 +98,7 @@ def images() -> Runs:
 
 SERIES = {f.__name__: f for f in (patches, whole, samples)}
 SERIES |= {f"pixels {side}": partial(pixels, side) for side in SIDES}
+SERIES |= {f"rectangles {h}x{w}": partial(rectangles, h, w) for h, w in SHAPES}
 SERIES |= {"images": images}
 
 
@@ -96,7 +107,7 @@ def measure(name: str) -> list[list]:
     rows, loaded = [], 0.0
     for count, run in SERIES[name]():
         loaded = loaded or reset_peak()
-        if count < 20 or "pixels" in name:
+        if count < 20 or " " in name:  # "pixels 224"
             run()  # compiles
         reset_peak()
         rows.append([count, round(seconds(run), 3), round(peak_mb() - loaded)])
@@ -104,32 +115,35 @@ def measure(name: str) -> list[list]:
 
 
 def draw(results: dict) -> None:
-    axes = plt.subplots(2, 4, figsize=(13, 5.4), sharex="col", layout="constrained")[1]
-    columns = {"patches": 0, "whole": 0, "samples": 1, "pixels": 2, "images": 3}
+    axes = plt.subplots(2, 5, figsize=(16, 5.4), sharex="col", layout="constrained")[1]
+    columns = {"whole": 0, "patches": 0, "samples": 1, "pixels": 2, "rectangles": 3}
+    columns |= {"images": 4}
     for name, column in columns.items():
         counts, times, megabytes = zip(*results[name], strict=True)
+        if name == "pixels":
+            counts = [side**2 for side in counts]
         label = TITLES[name] if name == "whole" else "what a patch reaches"
         style = {"marker": "o", "ms": 4, "label": label}
-        if name == "whole":
-            style |= {"color": "0.6", "ls": "--"}
+        style |= {"color": "0.6", "ls": "--"} if name == "whole" else {"color": "C0"}
         above, below = axes[:, column]
         above.loglog(counts, times, **style)
         below.semilogx(counts, megabytes, **style)
         if name != "whole":
-            power = 2 if name == "pixels" else 1
-            line = [times[-1] * (n / counts[-1]) ** power for n in counts]
+            line = [times[-1] * n / counts[-1] for n in counts]
             above.loglog(counts, line, color="0.4", ls=":", lw=1)
             above.set_title(TITLES[name], fontsize=10)
             above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             above.yaxis.set_major_formatter("{x:g}")
-    shown = ("patches", "samples", "pixels", "images")
-    for axis, name in zip(axes[1], shown, strict=True):
-        counts = [row[0] for row in results[name]]
-        axis.set_xticks(counts, map(str, counts), fontsize=8)
-        axis.set_ylim(0, None)
+            labels = [str(row[0]) for row in results[name]]
+            if name == "pixels":
+                labels = [f"{side}²" for side in labels]
+            if name == "rectangles":
+                labels = [f"{h} ×\n{w}" for h, w in SHAPES]
+            below.set_xticks(counts, labels, fontsize=8)
+            below.set_ylim(0, None)
     axes[0, 0].set_ylabel("seconds (dotted: in proportion)")
     axes[1, 0].set_ylabel("megabytes, peak")
-    axes[0, 0].legend(fontsize=8)
+    axes[0, 0].legend(fontsize=8, reverse=True)
     for axis in axes.flat:
         axis.minorticks_off()
         axis.grid(alpha=0.3)
@@ -139,18 +153,21 @@ def draw(results: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draw", action="store_true", help="only draw")
+    parser.add_argument("--only", choices=TITLES, nargs="+", help="these series")
     parser.add_argument("--series", choices=SERIES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.series:
         print(json.dumps(measure(args.series)))
         return
     if not args.draw:
-        results = {"machine": machine()}
-        for name in SERIES:
+        names = [name for name in SERIES if name.split()[0] in (args.only or TITLES)]
+        results = json.loads(OUT.read_text("utf-8")) if args.only else {}
+        results |= {"machine": machine()} | {name.split()[0]: [] for name in names}
+        for name in names:
             command = [sys.executable, __file__, "--series", name]
             answer = subprocess.run(command, capture_output=True, text=True, check=True)
             rows = json.loads(answer.stdout.splitlines()[-1])
-            results.setdefault(name.split()[0], []).extend(rows)
+            results[name.split()[0]].extend(rows)
             print(name, rows, flush=True)
         text = json.dumps(results, indent=1, ensure_ascii=False)
         OUT.write_text(text + "\n", "utf-8")

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from toys import photo, saveable
 
-from xai_helpers import cli, explain, keras, load_classifier, load_image, plots
+from xai_helpers import cli, explain, keras, load_classifier, load_image, plots, tf
 from xai_helpers.course import samples
-from xai_helpers.engine import weights
+from xai_helpers.engine import precision, weights
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +287,40 @@ def test_a_model_of_any_size_is_told_one(run, folder, tmp_path, size, shape):
     assert f"{rows} × {columns}" in out.splitlines()[-1]
 
 
+@pytest.mark.real
+def test_a_named_network_takes_another_size(run, folder, tmp_path):
+    map_file = tmp_path / "map.npy"
+    sized = ["--weights", "portable", "--input-size", "80,110"]
+    code, _, errors = run("explain", folder / "photo.png", "--out", map_file, *sized)
+    assert code == 0, errors
+    assert np.load(map_file).shape == (40, 64)
+    code, out, _ = run("layers", *sized)
+    assert out.splitlines()[-1].endswith("3 × 4 × 2048")
+    code, _, errors = run("layers", *sized[:-1], "70")
+    assert code == 1 and "from 71 pixels a side up" in errors[0]
+
+
+def test_samples_are_a_number_or_auto(xai, folder):
+    smoothgrad = ["explain", folder / "photo.png", "--technique", "smoothgrad"]
+    code, out, err = xai(*smoothgrad, "--samples", "auto", "--tolerance", 0.9)
+    assert code == 0 and "SmoothGrad" in out, err
+    code, _, err = xai(*smoothgrad, "--samples", "lots")
+    assert code == 2 and "'lots' is no number" in err
+
+
+def test_the_precision_can_be_said(run, tmp_path, monkeypatch):
+    own_model(tmp_path / "own.keras", size=24)
+    own = ["--model", tmp_path / "own.keras", "--precision", "bfloat16"]
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: True)
+    code, _, errors = run("layers", *own)
+    assert code == 0 and errors[0].endswith("; computed in bfloat16")
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    code, out, errors = run("layers", *own)
+    assert code == 1 and out == "" and len(errors) == 1
+    assert errors[0].endswith("leave out --precision bfloat16.")
+
+
 @pytest.mark.parametrize("output", ["softmax", "sigmoid"])
 def test_what_logits_stand_for_can_be_said(run, folder, tmp_path, output):
     model = own_model(tmp_path / "own.keras", size=40)
@@ -335,6 +369,7 @@ def test_a_warning_is_one_line_in_the_words_of_the_command(run, tmp_path):
             "--output softmax or --output sigmoid",
         ),
         ("as output= says", "as --output says"),
+        ("weights='portable' takes any", "--weights portable takes any"),
         (
             "preprocess is vgg16; its output is one",
             "preprocess is vgg16; its output is one",

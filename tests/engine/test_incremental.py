@@ -10,6 +10,7 @@ from xai_helpers import explain, keras, load_classifier, metrics, sample_image, 
 from xai_helpers.core.techniques.occlusion import occlude, patch_positions
 from xai_helpers.engine import incremental
 from xai_helpers.engine.incremental import changed_ranges, sequential_prefix
+from xai_helpers.engine.precision import in_precision
 
 SIZE = (41, 46)
 
@@ -358,8 +359,19 @@ def test_a_randomised_network_has_a_short_way_too(vgg16):
     assert logits == pytest.approx(whole_logits(noisy, *arguments), abs=1e-3)
 
 
-def test_half_precision(always):
-    keras.config.set_dtype_policy("mixed_float16")
+def test_a_published_network_in_bfloat16_has_a_short_way_too(vgg16):
+    """As far from float32 as whole pictures are: the same values are rounded."""
+    half = vgg16.with_model(in_precision(vgg16.model, "bfloat16"))
+    arguments = photo((224, 224)), np.array([(0, 0), (100, 60)]), (28, 28), 0
+    logits, whole = (f(half, *arguments) for f in (incremental_logits, whole_logits))
+    exact = whole_logits(vgg16, *arguments)
+    assert 0 < distance(whole, exact) < 0.02
+    assert distance(logits, whole) < distance(whole, exact) / 2
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision(always, policy):
+    keras.config.set_dtype_policy(policy)
     try:
         clf = classifier(
             layers.Conv2D(4, 3, padding="same"), layers.MaxPooling2D(3, 2, "same")

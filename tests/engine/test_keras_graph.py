@@ -178,5 +178,25 @@ def test_an_activation_of_your_own_is_told_from_those_of_keras(layer, builtin):
     assert keras_graph.has_builtin_activation(layer()) == builtin
 
 
+def built_attention():
+    attention, tokens = layers.MultiHeadAttention(2, 4), keras.Input((6, 8))
+    attention(tokens, tokens)
+    return attention
+
+
+@pytest.mark.parametrize(
+    ("layer", "inside"),
+    [
+        (built_attention, True),
+        (lambda: layers.Conv2D(3, 3, activation=layers.ReLU()), True),
+        (lambda: layers.Conv2D(3, 3, activation="relu"), False),
+        (lambda: layers.SeparableConv2D(3, 3), False),
+        (lambda: layers.BatchNormalization(), False),
+    ],
+)
+def test_layers_inside_a_layer_are_found(layer, inside):
+    assert keras_graph.has_layers_inside(layer()) == inside
+
+
 def test_the_file_promises_this_test():
     assert "tests/engine/test_keras_graph.py" in inspect.getdoc(keras_graph)

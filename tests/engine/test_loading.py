@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toys import convolution, layers, model_with, photo, pooled_logits, saveable, unit
 
-from xai_helpers import keras, load_classifier, tf, weights
+from xai_helpers import background, explain, keras, load_classifier, tf, weights
 
 
 def test_load_classifier_refuses_nonsense():
@@ -15,8 +15,8 @@ def test_load_classifier_refuses_nonsense():
         load_classifier("resnet50")
     with pytest.raises(ValueError, match=r"keras\.Model"):
         load_classifier(3)
-    with pytest.raises(ValueError, match="belong to 'vgg16'"):
-        load_classifier("vgg16", labels=["a"])
+    with pytest.raises(ValueError, match=r"^preprocess, labels, output belong to 'vgg"):
+        load_classifier("vgg16", labels=["a"], input_size=(100, 120))
     with pytest.raises(ValueError, match="imagenet or portable"):
         load_classifier("vgg16", weights="best")
 
@@ -52,6 +52,15 @@ def test_published_weights_are_loaded_through_keras(monkeypatch, tmp_path):
     image = photo((299, 299))
     own = published(keras.applications.xception.preprocess_input(image[None] * 1.0))
     assert np.allclose(ours.probabilities(image), own, atol=1e-6)
+    wide = load_classifier(
+        "xception", weights="imagenet", input_size=(80, 100), verbose=False
+    )
+    assert wide.input_size == (80, 100)
+    assert wide.weights_description == ours.weights_description
+    for ours, theirs in zip(
+        wide.model.get_weights(), published.get_weights(), strict=True
+    ):
+        assert np.array_equal(ours, theirs)
 
 
 @pytest.mark.real
@@ -71,6 +80,101 @@ def test_a_second_load_has_the_same_layer_names():
         )
         maps = clf.submodel_to("add_6")(clf.preprocess(photo()))
         assert maps.shape == (1, 19, 19, 728)
+
+
+# --- the published networks at other sizes --------------------------------------------
+
+SIZES = {"xception": [(299, 299), (150, 210)], "vgg16": [(224, 224), (100, 140)]}
+
+
+def pooled_by_hand(name, size, x):
+    """What the portable head is given: keras.applications, and the mean in NumPy."""
+    build = {"xception": "Xception", "vgg16": "VGG16"}[name]
+    base = getattr(keras.applications, build)(
+        weights=None, include_top=False, input_shape=(*size, 3)
+    )
+    base.set_weights(list(weights.portable_base(name).values()))
+    module = getattr(keras.applications, name)
+    maps = np.float64(base(module.preprocess_input(np.float32(x)), training=False))
+    pooled = [maps.mean((1, 2)), maps.max((1, 2))]
+    return pooled[0] if name == "xception" else np.concatenate(pooled, axis=1)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "size"), [(name, size) for name in SIZES for size in SIZES[name]]
+)
+def test_a_network_takes_other_sizes_with_the_same_weights(name, size):
+    options = {"weights": "portable", "verbose": False}
+    clf = load_classifier(name, input_size=size, **options)
+    assert clf.input_size == size
+    square = photo(size)
+    head, _ = weights.portable_head(name)
+    expected = pooled_by_hand(name, size, square[None]) @ head["kernel"] + head["bias"]
+    assert clf.logits(square) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    default = load_classifier(name, **options)
+    assert clf.weights_description == default.weights_description
+    if size == SIZES[name][0]:
+        assert default.input_size == size
+        assert np.array_equal(default.logits(square), clf.logits(square))
+    shapes = [[layer.name for layer in each.layers()] for each in (clf, default)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.fixture(scope="module")
+def wide_xception():
+    return load_classifier("xception", input_size=(80, 110), verbose=False)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", explain.TECHNIQUES)
+def test_every_technique_explains_a_wide_picture(wide_xception, name, cat):
+    technique, clf = explain.TECHNIQUES[name], wide_xception
+    others = background(2, clf.input_size, exclude="cat")
+    assert others.shape == (2, 80, 110, 3)
+    options = technique.quick(80) | {"background": others}
+    attribution = technique.call(clf, cat, **options)
+    assert attribution.image.shape == (80, 110, 3)
+    assert attribution.heatmap().shape == (80, 110)
+    assert attribution.heatmap_on_original().shape == cat.shape[:2]
+    assert np.isfinite(attribution.values).all() and attribution.values.any()
+    if name == "grad_cam":
+        assert attribution.values.shape == clf.default_layer.shape[:2] == (3, 4)
+
+
+@pytest.mark.real
+def test_the_portable_vgg16_explains_a_wide_picture(cat):
+    clf = load_classifier(
+        "vgg16", weights="portable", input_size=(64, 100), verbose=False
+    )
+    assert explain.grad_cam(clf, cat).values.shape == (4, 6)  # the photo is larger
+    boxes = {"patch": 12, "stride": 20}
+    short = explain.occlusion(clf, cat, **boxes).values
+    whole = explain.occlusion(clf, cat, **boxes, incremental=False).values
+    assert short.shape == (4, 6)  # in 64 − 12 and 100 − 12 pixels, and at the ends
+    assert short == pytest.approx(whole, abs=1e-3)
+
+
+@pytest.mark.parametrize(("name", "least"), [("xception", 71), ("vgg16", 32)])
+def test_a_size_too_small_for_the_layers_is_refused(name, least):
+    for size in ((least - 1, 300), (300, least - 1), least - 1):
+        with pytest.raises(ValueError, match=f"from {least} pixels a side up, not"):
+            load_classifier(name, weights="portable", input_size=size)
+    for size in (0, (300, 300, 3), "large", True):
+        with pytest.raises(ValueError, match="input_size is "):
+            load_classifier(name, weights="portable", input_size=size)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "least"), [("xception", 71), ("vgg16", 32)])
+def test_the_smallest_size_works(name, least):
+    clf = load_classifier(name, weights="portable", input_size=least, verbose=False)
+    assert np.isfinite(clf.logits(photo())).all()
+
+
+def test_the_published_vgg16_takes_its_own_size_only():
+    with pytest.raises(ValueError, match=r"weight for each cell; weights='portable'"):
+        load_classifier("vgg16", weights="imagenet", input_size=(224, 256))
 
 
 # --- what a network is fed ------------------------------------------------------------

@@ -59,10 +59,12 @@ def parser(with_techniques: bool = True) -> argparse.ArgumentParser:
     add("--labels", type=Path, metavar="FILE", help="of your own model: one a line")
     values = "none (default; it rescales by itself), unit (0 to 1), xception or vgg16"
     add("--preprocess", metavar="NAME", help=f"of your own model: {values}")
-    size = "of your own model, if it takes any: one number, or HEIGHT,WIDTH"
+    size = "if the model takes any (xception does): one number, or HEIGHT,WIDTH"
     add("--input-size", type=_size, metavar="PIXELS", help=size)
     output = "what the logits of your own model stand for (default: as the model says)"
     add("--output", choices=("softmax", "sigmoid"), help=output)
+    half = "bfloat16 or float16, where the machine is faster in it (default: float32)"
+    add("--precision", metavar="TYPE", help=half)
     fit = "photos of another shape: cut the centre (default) or squeeze"
     add("--fit", choices=("crop", "squash"), default="crop", help=fit)
 
@@ -127,12 +129,15 @@ def _add_explain_options(explain: argparse.ArgumentParser) -> None:
 def _add_parameter(group, name: str, takers: list) -> None:
     """Read as its annotation or default says; the help is from the docstrings."""
     from ..core import explain
+    from ..engine.replicates import Samples
 
     technique, parameter = takers[0]
     function = technique.function
     words = re.findall(r"\w+", f"{parameter.annotation} {type(parameter.default)}")
     is_number = {"int", "float"} & {*words} and "str" not in words
     reading = {"type": _number if is_number else str}
+    if parameter.annotation == Samples:
+        reading = {"type": _samples}
     if "bool" in words:
         reading = {"action": argparse.BooleanOptionalAction}
     docs = f"{getdoc(explain)}\n{getdoc(function)}\n{name} : see {function.__name__}\n"
@@ -153,6 +158,11 @@ def _number(text: str):
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
 
 
+def _samples(text: str) -> int | str:
+    """A number, or "auto"."""
+    return text if text == "auto" else _number(text)
+
+
 def _size(text: str) -> tuple[int, int]:
     """(height, width) of one number or of two with a comma between."""
     try:
@@ -164,7 +174,8 @@ def _size(text: str) -> tuple[int, int]:
 def _as_options(message: str) -> str:
     """A message in one line, with arguments of Python as options of the command."""
     message = message.replace("input_size=(height, width)", "--input-size HEIGHT,WIDTH")
-    given = r"\b(output|preprocess)=(['\"]?)(\w*)\2"  # output='sigmoid'
+    # such as output='sigmoid'
+    given = r"\b(output|preprocess|precision|weights)=(['\"]?)(\w*)\2"
     return " ".join(re.sub(given, r"--\1 \3", message).split())
 
 
@@ -177,7 +188,7 @@ def _output_file(name: str, endings: str) -> Path:
 def _classifier(args):
     from .loading import load_classifier
 
-    names = "weights", "fit", "preprocess", "input_size", "output"
+    names = "weights", "fit", "preprocess", "input_size", "output", "precision"
     options = {name: getattr(args, name) for name in names}
     if args.labels:
         options["labels"] = read_labels(args.labels)

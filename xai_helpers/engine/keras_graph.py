@@ -103,8 +103,12 @@ def is_composite(operation: keras.Operation) -> bool:
     """A nested model, or a block: a layer of somebody's own with layers in it."""
     if isinstance(operation, keras.Model):
         return True
-    is_own = is_own_layer(operation)
-    return is_own and bool(operation._flatten_layers(include_self=False))
+    return is_own_layer(operation) and has_layers_inside(operation)
+
+
+def has_layers_inside(layer: keras.Layer) -> bool:
+    """Whether it calls layers of its own, as MultiHeadAttention does."""
+    return bool(layer._flatten_layers(include_self=False))
 
 
 def has_builtin_activation(layer) -> bool:

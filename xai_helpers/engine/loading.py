@@ -14,6 +14,7 @@ from .data import imagenet_classes
 from .keras_files import compiled_loss, load_keras_file, loss_name
 from .keras_graph import calls
 from .labels import to_classes
+from .precision import check_precision, in_precision
 from .tensorflow import keras, tf
 from .wrapping import logits_model
 
@@ -23,15 +24,24 @@ PREPROCESSING = {
     "none": tf.identity,  # 0 to 255: the model rescales by itself
     "unit": lambda pixels: pixels / 255,  # 0 to 1
 }
+SIDES = {"vgg16": 224, "xception": 299}  # pixels, as published
+LEAST_SIDES = {"vgg16": 32, "xception": 71}  # else a layer has no cells left
 MAX_SCALED = 20  # a larger value at the first kernel has not been rescaled
 MIN_SCALED, MAX_PIXEL = 0.02, 300  # beyond: rescaled twice, or not as it was trained
 
 
-def load_model(model, kind, preprocess, labels, input_size, output) -> tuple:
+def load_model(model, kind, preprocess, labels, input_size, output, precision) -> tuple:
     """The arguments of ``Classifier``, from those of ``load_classifier``."""
-    own = {"preprocess": preprocess, "labels": labels, "input_size": input_size}
-    own |= {"output": output}
-    loss = ""
+    precision = check_precision(precision)
+    name, network, *rest = _load(model, kind, preprocess, labels, input_size, output)
+    if precision != "float32":
+        rest[4] += f"; computed in {precision}"  # how the outputs are understood
+        network = in_precision(network, precision)
+    return name, network, *rest
+
+
+def _load(model, kind, preprocess, labels, input_size, output) -> tuple:
+    own, loss = {"preprocess": preprocess, "labels": labels, "output": output}, ""
     if isinstance(model, os.PathLike) or (isinstance(model, str) and _is_path(model)):
         model, loss = load_keras_file(model), compiled_loss(model)
     if isinstance(preprocess, str) and preprocess not in PREPROCESSING:
@@ -43,12 +53,12 @@ def load_model(model, kind, preprocess, labels, input_size, output) -> tuple:
                 f"{', '.join(own)} belong to {model!r} already; they are for a "
                 "keras.Model of your own."
             )
-        return _named(model.lower(), kind)
+        return _named(model.lower(), kind, input_size)
     if isinstance(model, keras.Model):
         if kind is not None:
             raise ValueError("weights is for the named networks; yours has its own.")
         loss = loss or loss_name(getattr(model, "loss", None))
-        return _from_keras_model(model, loss, **own)
+        return _from_keras_model(model, loss, input_size=input_size, **own)
     hint = ""
     if isinstance(model, keras.Layer):
         hint = (
@@ -78,16 +88,46 @@ def apply_preprocessing(preprocess: Callable, pixels, model_name: str) -> tf.Ten
         ) from error
 
 
-def _named(name: str, kind: str | None) -> tuple:
+def _named(name: str, kind: str | None, input_size) -> tuple:
     title = weights.weights_record(name).title
+    input_size = SIDES[name] if input_size is None else input_size
+    size = check_pair("input_size", input_size)
+    if min(size) < LEAST_SIDES[name]:
+        raise ValueError(
+            f"{title} takes pictures from {LEAST_SIDES[name]} pixels a side up, not "
+            f"{size[0]} × {size[1]}."
+        )
     if weights.resolve_kind(name, kind) == "imagenet":
-        model = weights.published_model(name)
+        model = _published(name, size)
         description = "imagenet weights, base and classifier as published"
     else:
-        model = _portable(name)
+        model = _portable(name, size)
         description = "portable weights: published base, re-fitted head"
     _reset_auto_names(model)
-    return title, model, PREPROCESSING[name], imagenet_classes(), description, "softmax"
+    given = title, model, PREPROCESSING[name], imagenet_classes(), description
+    return *given, "softmax", "softmax"
+
+
+def _published(name: str, size: tuple[int, int]) -> keras.Model:
+    """As Keras publishes it; Xception ends in a global pooling, so takes any size."""
+    if size == (SIDES[name],) * 2:
+        return weights.published_model(name)
+    if name == "vgg16":
+        raise ValueError(
+            "VGG16 with its published classifier takes 224 × 224 pixels only, since "
+            "fc1 has a weight for each cell; weights='portable' takes any input_size."
+        )
+    arrays = weights.published_model(name).get_weights()
+    return _xception(arrays, size)
+
+
+def _xception(arrays: list, size: tuple[int, int]) -> keras.Model:
+    """Exactly the published architecture, ending in logits."""
+    model = keras.applications.Xception(
+        weights=None, input_shape=(*size, 3), classifier_activation=None
+    )
+    model.set_weights(arrays)
+    return model
 
 
 def _reset_auto_names(model: keras.Model) -> None:
@@ -101,20 +141,18 @@ def _reset_auto_names(model: keras.Model) -> None:
             layer.name = f"{prefix}_{k}" if k else prefix
 
 
-def _portable(name: str) -> keras.Model:
+def _portable(name: str, size: tuple[int, int]) -> keras.Model:
     """The published base under the head in ``data/heads/``, ending in logits."""
     base_arrays = list(weights.portable_base(name).values())
     head, _ = weights.portable_head(name)
-    if name == "xception":  # exactly the published architecture
-        model = keras.applications.Xception(weights=None, classifier_activation=None)
-        model.set_weights([*base_arrays, head["kernel"], head["bias"]])
-        return model
+    if name == "xception":
+        return _xception([*base_arrays, head["kernel"], head["bias"]], size)
     base = keras.applications.VGG16(
-        weights=None, include_top=False, input_shape=(224, 224, 3)
+        weights=None, include_top=False, input_shape=(*size, 3)
     )
     base.set_weights(base_arrays)
     layers = keras.layers
-    x = base.output  # block5_pool, 7 × 7 × 512; from here on the head is this project's
+    x = base.output  # block5_pool; from here on the head is this project's
     average = layers.GlobalAveragePooling2D(name="portable_average")(x)
     maximum = layers.GlobalMaxPooling2D(name="portable_maximum")(x)
     x = layers.Concatenate(name="portable_pool")([average, maximum])
@@ -172,7 +210,7 @@ def _warn_of_range(model: keras.Model, preprocess: Callable, size, is_said) -> N
         f"{model.name} is fed {fed[0]:.3g} to {fed[1]:.3g}, and {fault}. If it was "
         "trained on 0 to 1, say preprocess='unit'; on -1 to 1, preprocess='xception'; "
         "if on 0 to 255, or if it rescales by itself, preprocess='none'.",
-        stacklevel=5,  # the caller of load_classifier
+        stacklevel=6,  # the caller of load_classifier
     )
 
 
