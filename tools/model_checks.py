@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xai_helpers import explain, keras, load_classifier, tf
-from xai_helpers.core.techniques.rise import random_masks
+from xai_helpers.engine.random_draws import mask_pairs, stratified_pairs
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "tests"))  # the vision transformers belong to the tests
@@ -394,9 +394,10 @@ def gradients_of(truth, x, index) -> np.ndarray:
 
 
 def smoothgrad_of(truth, x, index) -> np.ndarray:
-    """The same noise: 15 % of the range, from a generator with seed 0."""
+    """The same noise: 15 % of the range, from a generator with seed 0, in pairs."""
     rng = np.random.default_rng(0)
-    copies = x + 0.15 * 255 * rng.standard_normal((SAMPLES, *x.shape), "float32")
+    noise = 0.15 * 255 * rng.standard_normal((SAMPLES // 2, *x.shape), "float32")
+    copies = np.concatenate([x + noise, x - noise])
     return truth.pixel_gradients(copies, index).mean(0)
 
 
@@ -428,7 +429,7 @@ def occlusion(trial: Trial) -> float:
 def rise(trial: Trial) -> float:
     """Probabilities by ``predict``; the masks alone are the package's."""
     size = trial.first.shape[:2]
-    masks = random_masks(MASKS, CELLS, 0.5, size, 0)(slice(0, MASKS))
+    masks = mask_pairs(CELLS, 0.5, size, 0)(MASKS // 2).reshape(MASKS, *size)
     options, distances = {"masks": MASKS, "cells": CELLS, "fill": FILL}, []
     for photo, target, index in trial.questions:
         shown = masks[..., None]
@@ -441,15 +442,16 @@ def rise(trial: Trial) -> float:
 
 
 def expected_gradients(trial: Trial) -> float:
-    """The same draws; and their sum is the score difference, within its error."""
+    """The package's draws, and their sum is the score difference, within its error."""
     background, distances = np.float32(trial.background), []
     for photo, target, index in trial.questions:
         result = explain.expected_gradients(
             trial.clf, photo, trial.background, target, samples=DRAWS
         )
         rng, x = np.random.default_rng(0), np.float32(photo)
-        b = background[rng.integers(len(background), size=DRAWS)]
-        alpha = rng.random(DRAWS, "f4")[:, None, None, None]
+        halves = [stratified_pairs(DRAWS // 2, len(background), rng) for _ in range(2)]
+        rows, alpha = (np.concatenate(both) for both in zip(*halves, strict=True))
+        b, alpha = background[rows], alpha[:, None, None, None]
         products = (x - b) * trial.truth.pixel_gradients(b + alpha * (x - b), index)
         distances.append(distance(result.values, products.mean(0)))
         scores = trial.truth.scores(np.stack([x, *background]), index)
