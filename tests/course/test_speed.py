@@ -145,12 +145,12 @@ def test_scaling_was_measured_on_the_same_machine_up_to_what_the_readme_says():
     assert SCALING["machine"] == SPEED["machine"]
     most = {name: rows[-1][0] for name, rows in SCALING.items() if name != "machine"}
     expected = {"patches": 841, "whole": 225, "samples": 64, "pixels": 672}
-    assert most == expected | {"images": 1000}
+    assert most == expected | {"rectangles": 800 * 1200, "images": 1000}
 
 
 def test_time_grew_in_proportion_and_memory_did_not():
     """Over the last step of each series, to a fifth: so much do times vary here."""
-    for name in ("patches", "whole", "samples", "pixels", "images"):
+    for name in ("patches", "whole", "samples", "pixels", "rectangles", "images"):
         before, last = SCALING[name][-2:]
         more = (last[0] / before[0]) ** (2 if name == "pixels" else 1)
         assert 0.8 * more < last[1] / before[1] < 1.2 * more, name
