@@ -68,11 +68,11 @@ def main() -> None:
         # bfloat16 takes half the time; the photos that measure stay in float32
         dtype = torch.float32 if name in MEASURING else torch.bfloat16
         shown = views(name, sets[name], number)
-        said = {
+        by_teacher = {
             f"lite{size}": answers(net.to(dtype), shown, SIDES[size])
             for size, net in nets.items()
         }
-        save_arrays(target, {key: v.astype("float16") for key, v in said.items()})
+        save_arrays(target, {key: v.astype("float16") for key, v in by_teacher.items()})
 
 
 if __name__ == "__main__":

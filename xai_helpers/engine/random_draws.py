@@ -28,8 +28,10 @@ def stratified_pairs(n: int, photos: int, rng: np.random.Generator) -> tuple:
     """
     rows = [rng.permutation(photos) for _ in range(math.ceil(n / photos))]
     rows, alpha = np.concatenate(rows)[:n], np.float32(np.arange(n) + rng.random(n)) / n
-    order, whole = np.arange(n), n - n % photos  # whole turns in the photos' order:
-    order[:whole] = np.lexsort((rows, order // photos))[:whole]  # see _sum_check
+    # Whole turns in the photos' order: then the k-th pairs of two such draws have the
+    # same photo and stretch of the way, and what they differ by is chance alone.
+    order, whole = np.arange(n), n - n % photos
+    order[:whole] = np.lexsort((rows, order // photos))[:whole]
     return rows[order], alpha[order]
 
 
