@@ -19,7 +19,7 @@ MODULES = {
     for name, file in FILES.items()
 }
 PACKAGES = {name.removesuffix(".__init__") for name in FILES if "__init__" in name}
-STOREYS = {"engine": 0, "core": 1, "course": 2}  # ground floor first
+STOREYS = {"engine": 0, "core": 1, "course": 2, "exercises": 3}  # ground floor first
 FRONT_DOOR = {"xai_helpers", "xai_helpers.__main__"}  # above all storeys
 
 
@@ -179,11 +179,12 @@ def test_the_core_can_be_read_in_an_hour():
 
 
 def test_the_house_stays_small():
-    """Without the techniques' own files, so that a further one has its place."""
-    lines = count_lines(PACKAGE) - count_lines(PACKAGE / "core" / "techniques")
+    """Without the techniques' and the exercises' files, so that more have a place."""
+    growing = PACKAGE / "core" / "techniques", PACKAGE / "exercises"
+    lines = count_lines(PACKAGE) - sum(map(count_lines, growing))
     assert lines <= 6000, (
-        f"xai_helpers without core/techniques has {lines} lines, and 6,000 are "
-        "allowed: does a library do it, or is it there already?"
+        f"xai_helpers without techniques and exercises has {lines} lines, and 6,000 "
+        "are allowed: does a library do it, or is it there already?"
     )
 
 

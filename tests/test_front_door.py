@@ -35,7 +35,7 @@ def test_the_public_names_are_those_that_the_notebooks_use():
         *("load_image", "ImageError", "sample_image", "sample_images", "background"),
         *("load_classifier", "Classifier", "Prediction", "Layer", "Attribution"),
         *("keras", "tf", "explain", "metrics", "weights"),
-        *("plots", "figures", "samples", "widgets", "cli"),
+        *("plots", "figures", "samples", "widgets", "cli", "check"),
     }
 
 

@@ -72,7 +72,8 @@ def exercises(solution: NotebookNode) -> list[NotebookNode]:
     """The exercise cells of a topic, made from its solutions.
 
     A task is a markdown cell tagged `exercise`; of the code cell after it, tagged
-    `solution`, the lines up to "# your turn" remain.
+    `solution`, the lines up to "# your turn" remain. A cell tagged `check` that calls
+    `check("05-2", answer)` is taken as it is.
     """
     cells = []
     for cell in solution.cells:
@@ -81,10 +82,14 @@ def exercises(solution: NotebookNode) -> list[NotebookNode]:
         elif tagged(cell, "solution"):
             kept = cell.source.partition(YOUR_TURN)[0] + YOUR_TURN
             made = nbformat.v4.new_code_cell(kept)
+        elif tagged(cell, "check"):
+            made = nbformat.v4.new_code_cell(cell.source)
         else:
             continue
         made.id = f"exercise-{len(cells)}"
         made.metadata["tags"] = ["exercise"]
+        if tagged(cell, "check"):
+            made.metadata["tags"].append("check")
         cells.append(made)
     return cells
 

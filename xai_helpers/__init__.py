@@ -8,8 +8,9 @@ needs it::
     clf = load_classifier("xception")
     clf.top(sample_image("cat"))
 
-Three storeys; imports go downwards only: ``course`` (figures, sliders, command line),
-``core`` (the techniques, to be read), ``engine`` (loading, memory, graphs).
+Storeys; imports go downwards only: ``exercises`` (checks of a learner's answers),
+``course`` (figures, sliders, command line), ``core`` (the techniques, to be read),
+``engine`` (loading, memory, graphs).
 """
 
 from importlib import import_module
@@ -27,6 +28,7 @@ _HOMES = {  # module → public names that it defines; folder → public modules
     "course.samples": ("sample_image", "sample_images", "background"),
     "engine": ("weights",),
     "core": ("explain", "metrics"),
+    "exercises.checking": ("check",),
     "course": ("cli", "figures", "plots", "samples", "widgets"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

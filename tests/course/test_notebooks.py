@@ -166,6 +166,17 @@ def test_exercises_do_not_give_the_solution_away(path, notebook):
             assert answer.strip() not in shown
 
 
+def test_each_check_hints_before_the_solution_and_agrees_after_it(path, notebook):
+    """The notebooks are a learner's: the topic without answers, the solutions with."""
+    wanted = "right." if path.parent.name == "solutions" else "not yet. Replace the"
+    for cell in notebook.cells:
+        if render.tagged(cell, "check"):
+            number = path.name[:2]
+            assert re.match(rf'check\("{number}-\d"', cell.source), cell.source
+            [output] = cell.outputs
+            assert wanted in output.data["text/plain"], output.data["text/plain"]
+
+
 def test_figures_of_the_readme_are_those_of_the_notebooks():
     readme = (ROOT / "README.md").read_text("utf-8")
     shown = set(re.findall(r"!\[.+?\]\((docs/.+?)\)", readme))

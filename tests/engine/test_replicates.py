@@ -61,3 +61,6 @@ def test_auto_gives_up_at_the_limit(monkeypatch):
     draw = normal_maps(np.random.default_rng(3), 3)
     result = replicates.sample_maps(draw, "auto", 4, 3, 1e-3, "", False)
     assert result.count == 10
+    assert "After 40 samples" in result.notes[0] and "0.001" in result.notes[0]
+    fixed = replicates.sample_maps(draw, 40, 4, 3, 1e-3, "", False)
+    assert not fixed.notes, "the tolerance was not asked for"

@@ -65,7 +65,7 @@ def load_classifier(
     Examples
     --------
     >>> load_classifier("xception").top(sample_image("cat"), k=1)[0].label
-    'tabby'
+    'Egyptian_cat'
     """
     loaded = load_model(
         model, weights, preprocess, labels, input_size, output, precision

@@ -21,6 +21,7 @@ class Replicates:
 
     def __init__(self, each: int = 1):
         self.each = each  # samples that an estimate is made of
+        self.notes: list[str] = []  # for an ``Attribution``
         self.count, self.mean, self._squares = 0, np.float64(0), np.float64(0)
 
     def add(self, estimates: np.ndarray) -> None:
@@ -92,6 +93,11 @@ def sample_maps(
                     break
                 needed = result.count * each * min(error / tolerance, 99) ** 2
                 advance(0, min(math.ceil(needed), most * each), f"error {error:.2f}")
+    if is_auto and (error := result.relative_error.max()) > tolerance:
+        result.notes.append(
+            f"After {most * each:,} samples the relative error is still {error:.2f}, "
+            f"above the tolerance of {tolerance}: read no details into this map."
+        )
     return result
 
 

@@ -175,6 +175,6 @@ def _attributions(
         checks["standard error"] = np.sqrt(np.sum(variances) / count) / each
         checks["score difference"] = query.score_value - query.score_of(logits).mean()
         checks = {name: float(value) for name, value in checks.items()}
-        fields["checks"] = checks | estimates.checks(k)
+        fields |= {"checks": checks | estimates.checks(k), "notes": estimates.notes}
         maps.append(query.attribution(estimates.mean[k], TITLE, **fields))
     return maps

@@ -79,4 +79,5 @@ def rise(
         parameters={"masks": masks, "cells": cells, "visible": visible, "seed": seed}
         | {"fill": tuple(map(int, colour))},
         checks={"spread": float(mean.std()), "standard error": error} | pairs.checks(),
+        notes=pairs.notes,
     )  # fmt: skip

@@ -72,4 +72,5 @@ def smoothgrad(
         unit=f"{score} per grey level",
         parameters={"noise": float(noise), "samples": samples, "seed": seed},
         checks=pairs.checks(),
+        notes=pairs.notes,
     )
