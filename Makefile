@@ -33,7 +33,7 @@ help:
 	@echo "make lines    how much there is to read: lines of each storey, longest technique"
 	@echo "make weights  fetch the portable weights and show which are present"
 	@echo "make gpu      swap the CPU build of TensorFlow for the CUDA one (gigabytes)"
-	@echo "make tables   measure the techniques for notebooks 08 and 10 again (over an hour)"
+	@echo "make tables   measure the techniques for notebooks 07 and 10 again (over an hour)"
 	@echo "make models   every Keras architecture x every technique, checked: docs/models.md"
 	@echo "make heads    fit the portable heads again (hours; see CONTRIBUTING.md)"
 	@echo "make lock     pin the newest allowed versions in requirements.lock (needs uv)"

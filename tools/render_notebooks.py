@@ -43,7 +43,7 @@ def tagged(cell: NotebookNode, tag: str) -> bool:
 
 
 def title(path: Path) -> str:
-    """The first heading of a notebook, "03 · Inside Xception"."""
+    """The first heading of a notebook, "02 · Inside Xception"."""
     for cell in nbformat.read(path, as_version=4).cells:
         if heading := re.match(r"# (.+)", cell.source):
             return heading[1]

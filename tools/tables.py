@@ -1,4 +1,4 @@
-"""Measure the techniques: the tables of notebooks 08 and 10, data/tables/*.csv.
+"""Measure the techniques: the tables of notebooks 07 and 10, data/tables/*.csv.
 
     python tools/tables.py                        all of them, over an hour
     python tools/tables.py pointing               one: pointing, curves or completeness

@@ -35,7 +35,7 @@ def expected_gradients(
 
     The expectation is estimated twice, each time from half of the samples, and the two
     maps are averaged; their distance says how far off the mean still is. Within a half,
-    the samples are stratified (``engine/random_draws.py``; notebook 02).
+    the samples are stratified (``engine/random_draws.py``; notebook 08).
 
     Parameters
     ----------

@@ -42,6 +42,6 @@ def grad_cam(
 
 
 def weighted_activations(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Equations 1 and 2: (N, h, w, channels) twice → (N, h, w). Notebook 06."""
+    """Equations 1 and 2: (N, h, w, channels) twice → (N, h, w). Notebook 05."""
     alpha = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
     return tf.nn.relu(tf.reduce_sum(alpha * activations, axis=-1))

@@ -29,7 +29,7 @@ def integrated_gradients(
 
     The integral is a sum over intervals of the path, the gradient taken in the middle
     of each. Intervals are even, as in the paper, or halved where the gradient changes
-    (``engine/adaptive_path.py``; notebook 08).
+    (``engine/adaptive_path.py``; notebook 07).
 
     Parameters
     ----------

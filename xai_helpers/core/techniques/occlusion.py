@@ -82,7 +82,7 @@ def patch_positions(size: int, patch: int, stride: int) -> np.ndarray:
 
 
 def occlude(square: np.ndarray, position, patch, colour) -> np.ndarray:
-    """A copy of the square with one patch painted over. Notebook 05."""
+    """A copy of the square with one patch painted over. Notebook 04."""
     row, column = position
     covered = square.copy()
     covered[row : row + patch[0], column : column + patch[1]] = colour
