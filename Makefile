@@ -16,11 +16,12 @@ KIND = $(or $(XAI_WEIGHTS),portable)
 NBVAL_OPTIONS = --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help install weights lab app tables models run test check lint render bench scaling compare time-to-error readme lines heads lock gpu clean
+.PHONY: help install weights lab app assignments tables models run test check lint render bench scaling compare time-to-error readme lines heads lock gpu clean
 
 help:
 	@echo "make lab      set up, prepare the weights, open JupyterLab on the first notebook"
 	@echo "make app      set up, open the control panel as a page of its own, no notebook"
+	@echo "make assignments  the notebooks for a class: without solutions, and for nbgrader"
 	@echo "make run      set up, execute every notebook, write the pages to build/html/"
 	@echo "make test     set up, run every test, the notebooks under nbval included"
 	@echo "make check    the fast part of the tests: lint, and the tests on toy models (90 s)"
@@ -62,6 +63,9 @@ lab: install
 app: install
 	@$(BIN)/python -m xai_helpers weights fetch
 	@XAI_UPLOAD_MB=100 $(BIN)/voila app/panel.ipynb --Voila.$(UPLOADS) $(APP_OPTIONS)
+
+assignments: install
+	@$(BIN)/python tools/assignments.py
 
 tables: install
 	@$(BIN)/python -m xai_helpers weights fetch

@@ -38,6 +38,17 @@ def solutions() -> list[Path]:
     return sorted((NOTEBOOKS / "solutions").glob("[0-9][0-9]_*.ipynb"))
 
 
+def appendices() -> list[Path]:
+    """What a topic leaves out: engineering, further cases; named after the topic."""
+    return sorted((NOTEBOOKS / "appendix").glob("[0-9][0-9]_*.ipynb"))
+
+
+def topic_of(path: Path) -> Path:
+    """The notebook that solutions or an appendix belong to."""
+    [topic] = NOTEBOOKS.glob(f"{path.name[:2]}_*.ipynb")
+    return topic
+
+
 def tagged(cell: NotebookNode, tag: str) -> bool:
     return tag in cell.metadata.get("tags", [])
 
@@ -52,8 +63,9 @@ def title(path: Path) -> str:
 
 def navigation(path: Path) -> str:
     """The line of links at the top and the bottom of a notebook."""
-    if path.parent.name == "solutions":
-        return f"[↑ {title(NOTEBOOKS / path.name)}](../{path.name})"
+    if path.parent != NOTEBOOKS:
+        topic = topic_of(path)
+        return f"[↑ {title(topic)}](../{topic.name})"
     order = topics()
     place = order.index(path)
     links = []
@@ -201,7 +213,9 @@ def write_page(notebook: NotebookNode, target: Path) -> None:
     for key, formula in formulas.items():
         page = page.replace(key, formula)
     page = re.sub(
-        r'href="((?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r'href="\1.html', page
+        r'href="((?:\.\./|solutions/|appendix/)?\d\d_\w+)\.ipynb',
+        r'href="\1.html',
+        page,
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")
@@ -213,7 +227,8 @@ def main() -> int:
     parser.add_argument("--no-execute", action="store_true")
     parser.add_argument("--html", type=Path, metavar="FOLDER")
     args = parser.parse_args()
-    todo = [p for p in [*topics(), *solutions()] if p.name.startswith(args.only)]
+    every = [*topics(), *solutions(), *appendices()]
+    todo = [path for path in every if path.name.startswith(args.only)]
     bar = tqdm(todo, unit="notebook")
     for path in bar:
         name = str(path.relative_to(NOTEBOOKS))

@@ -9,7 +9,7 @@ import pytest
 import render_notebooks as render
 
 ROOT = Path(__file__).parent.parent.parent
-ALL = [*render.topics(), *render.solutions()]
+ALL = [*render.topics(), *render.solutions(), *render.appendices()]
 IDS = [str(path.relative_to(render.NOTEBOOKS)) for path in ALL]
 
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
@@ -43,6 +43,9 @@ def test_there_are_notebooks():
     assert len(numbers) == len(set(numbers)) >= 3
     names = {path.name for path in render.topics()}
     assert {path.name for path in render.solutions()} <= names
+    for path in render.appendices():
+        topic = nbformat.read(render.topic_of(path), as_version=4)
+        assert any(f"](appendix/{path.name})" in cell.source for cell in topic.cells)
 
 
 def test_every_code_cell_was_executed_in_order(notebook):
@@ -93,17 +96,16 @@ def test_size(path):
 def test_cells_are_short(path, notebook):
     lengths = [len(cell.source.splitlines()) for cell in code(notebook)]
     assert max(lengths) <= 15
-    if path.parent.name != "solutions":
+    if path.parent == render.NOTEBOOKS:
         assert sorted(lengths)[len(lengths) // 2] <= 7
 
 
 def test_title_and_navigation(path, notebook):
     number, _, _ = path.stem.partition("_")
     title = render.title(path)
-    expected = (
-        f"Solutions to {number} · " if path.parent.name == "solutions" else number
-    )
-    assert title.startswith(expected)
+    beginnings = {"solutions": f"Solutions to {number} · "}
+    beginnings["appendix"] = f"Appendix to {number} · "
+    assert title.startswith(beginnings.get(path.parent.name, number))
     links = [c for c in notebook.cells if render.tagged(c, "navigation")]
     assert notebook.cells[0] is links[0]
     for cell in links:
