@@ -30,7 +30,7 @@ help:
 	@echo "make scaling  time and memory with more patches, samples, pixels, images (10 min)"
 	@echo "make compare  xplique, saliency and captum beside ours (6 GB for their packages)"
 	@echo "make time-to-error  until a sampled map is right: ours, shap and others (25 min)"
-	@echo "make readme   write the README's tables of techniques and of what was measured"
+	@echo "make readme   write the generated tables of README.md and docs/"
 	@echo "make lines    how much there is to read: lines of each storey, longest technique"
 	@echo "make weights  fetch the portable weights and show which are present"
 	@echo "make gpu      swap the CPU build of TensorFlow for the CUDA one (gigabytes)"
@@ -90,10 +90,12 @@ lint: install
 	@if [ $(KIND) = imagenet ]; then $(BIN)/python -m xai_helpers weights fetch --kind imagenet; fi
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python tools/prose.py
 
 render: install
 	@$(BIN)/python -m xai_helpers weights fetch
 	@XAI_WEIGHTS=portable $(BIN)/python tools/render_notebooks.py
+	@$(BIN)/python tools/course_table.py
 
 bench: install
 	@$(BIN)/python -m xai_helpers weights fetch
@@ -113,6 +115,7 @@ time-to-error: install
 
 readme: install
 	@$(BIN)/python tools/readme.py
+	@$(BIN)/python tools/course_table.py
 	@$(BIN)/python tools/architecture.py
 	@$(BIN)/python tools/benchmark.py --readme
 	@$(BIN)/python tools/compare_libraries.py --readme

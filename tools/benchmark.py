@@ -4,7 +4,7 @@
     python tools/benchmark.py --quick    fewer samples and repetitions (10 minutes)
     python tools/benchmark.py --save     and keep it: data/tables/speed-cpu.json
     python tools/benchmark.py --techniques rise --save      its rows, into that file
-    python tools/benchmark.py --readme   write the README's tables from that file
+    python tools/benchmark.py --readme   write the tables of docs/speed.md
 
 One photo (the cat), one class (tabby), portable weights. Within a row everything runs
 in one process, taking turns, and the median of the repetitions counts; a machine that
@@ -35,7 +35,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from benchmark_rows import BATCH_SIZES, NETWORKS, Bench, Row
-from readme import replace_between, rewrite
+from readme import SPEED, replace_between, rewrite
 
 from xai_helpers import explain, keras, load_classifier, tf, widgets
 from xai_helpers.course.controls import controls_of
@@ -310,8 +310,8 @@ def sliders_markdown(results: dict) -> str:
     return "\n".join(lines)
 
 
-def readme(text: str) -> str:
-    """The README with the tables of the committed run between its two marks."""
+def speed_page(text: str) -> str:
+    """docs/speed.md with the tables of the committed run between its two marks."""
     results = json.loads((TABLES / "speed-cpu.json").read_text("utf-8"))
     computer = results["machine"]
     paragraphs = [
@@ -411,7 +411,7 @@ def main() -> None:
     )
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument(
-        "--readme", action="store_true", help="write the README's tables"
+        "--readme", action="store_true", help="write the tables of docs/speed.md"
     )
     parser.add_argument("--memory-of", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -420,7 +420,7 @@ def main() -> None:
         print(memory_here(*which, bool(quick)))
         return
     if args.readme:
-        rewrite(readme)
+        rewrite(SPEED, speed_page)
         return
     names = args.techniques or list(explain.TECHNIQUES)
     results = run(args.network, names, args.quick, not args.no_memory)

@@ -2,7 +2,8 @@
 
     make compare                                  makes both environments (6 GB,
                                                   mostly PyTorch), then measures
-    python tools/compare_libraries.py --readme    write the README's table
+    python tools/compare_libraries.py --readme    write its table into
+                                                  docs/speed.md
 
 They are no part of the project. xplique and saliency run on our own VGG16, in an
 environment that borrows the project's TensorFlow; captum needs PyTorch, which must not
@@ -354,8 +355,8 @@ def markdown(results: dict) -> str:
     return "\n".join(lines)
 
 
-def readme(text: str) -> str:
-    """The README with the table between its two marks."""
+def speed_page(text: str) -> str:
+    """docs/speed.md with the table between its two marks."""
     from readme import replace_between
 
     results = json.loads(OUT.read_text("utf-8"))
@@ -390,9 +391,9 @@ def main() -> None:
         print(json.dumps(in_tensorflow() if kind == "tensorflow" else in_torch(*path)))
         return
     if args.readme:
-        from readme import rewrite
+        from readme import SPEED, rewrite
 
-        rewrite(readme)
+        rewrite(SPEED, speed_page)
         return
     results = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {}
     for kind in [args.only] if args.only else ["tensorflow", "torch"]:

@@ -90,7 +90,8 @@ def exercises(solution: NotebookNode) -> list[NotebookNode]:
     cells = []
     for cell in solution.cells:
         if tagged(cell, "exercise"):
-            made = nbformat.v4.new_markdown_cell(cell.source)
+            source = cell.source.replace("](../../", "](../")  # from one folder up
+            made = nbformat.v4.new_markdown_cell(source)
         elif tagged(cell, "solution"):
             kept = cell.source.partition(YOUR_TURN)[0] + YOUR_TURN
             made = nbformat.v4.new_code_cell(kept)

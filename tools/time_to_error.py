@@ -3,7 +3,7 @@
     make time-to-error                       measure (25 minutes), draw, save
     python tools/time_to_error.py --quick    fewer samples, nothing saved (5 minutes)
     python tools/time_to_error.py --draw     draw what was measured
-    python tools/time_to_error.py --readme   write the README's table
+    python tools/time_to_error.py --readme   write the table of docs/speed.md
 
 Expected gradients at pixels and SmoothGrad, both networks, the cat, tabby, the logit:
 ours, shap, tf-explain, xplique and saliency take turns in one process; captum has the
@@ -623,8 +623,8 @@ def target_text(results: dict, *case) -> str:
     return ", ".join(f"≥ {factor:g} × ({', '.join(n)})" for factor, n in names.items())
 
 
-def readme(text: str) -> str:
-    """The README with the table between its two marks, once it has been measured."""
+def speed_page(text: str) -> str:
+    """docs/speed.md with the table between its two marks, once it is measured."""
     from readme import replace_between
 
     if not OUT.exists():
@@ -634,7 +634,7 @@ def readme(text: str) -> str:
     picture = (
         "![Four graphs on logarithmic axes, for each technique and network: the "
         "relative error falls with the seconds, along a line for each library, down "
-        f"to the levels 0.5 and 0.25.]({FIGURE.relative_to(ROOT).as_posix()})"
+        f"to the levels 0.5 and 0.25.]({FIGURE.name})"
     )
     return replace_between(text, BEGIN, END, markdown(results), *left_out, picture)
 
@@ -696,9 +696,9 @@ def main() -> None:
         {"tensorflow": in_tensorflow, "torch": in_torch}[kind](folder, plan)
         return
     if args.readme:
-        from readme import rewrite
+        from readme import SPEED, rewrite
 
-        rewrite(readme)
+        rewrite(SPEED, speed_page)
         return
     if args.draw:
         draw(json.loads(OUT.read_text("utf-8")), FIGURE)

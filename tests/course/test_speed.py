@@ -7,10 +7,11 @@ import benchmark_rows
 import compare_libraries
 import numpy as np
 import pytest
+import readme
 
 from xai_helpers import explain
 
-README = (benchmark.ROOT / "README.md").read_text("utf-8")
+SPEED_PAGE = readme.SPEED.read_text("utf-8")
 SPEED = json.loads((benchmark.TABLES / "speed-cpu.json").read_text("utf-8"))
 SCALING = json.loads((benchmark.TABLES / "scaling.json").read_text("utf-8"))
 ROWS = {(row["network"], row["technique"]): row for row in SPEED["rows"]}
@@ -22,10 +23,10 @@ def counting_bench():
     return benchmark_rows.Bench("vgg16", quick=True, counting=True)
 
 
-def test_the_readme_shows_what_was_measured():
+def test_the_page_on_speed_shows_what_was_measured():
     """`make readme` writes it."""
-    assert benchmark.readme(README) == README
-    assert compare_libraries.readme(README) == README
+    assert benchmark.speed_page(SPEED_PAGE) == SPEED_PAGE
+    assert compare_libraries.speed_page(SPEED_PAGE) == SPEED_PAGE
 
 
 @pytest.mark.real
@@ -141,7 +142,7 @@ def test_the_sliders_and_the_import():
     assert SPEED["import ms"] < 300
 
 
-def test_scaling_was_measured_on_the_same_machine_up_to_what_the_readme_says():
+def test_scaling_was_measured_on_the_same_machine_up_to_what_the_page_says():
     assert SCALING["machine"] == SPEED["machine"]
     most = {name: rows[-1][0] for name, rows in SCALING.items() if name != "machine"}
     expected = {"patches": 841, "whole": 225, "samples": 64, "pixels": 672}
@@ -170,7 +171,7 @@ def test_other_libraries_were_measured_on_equal_work():
     assert rows["occlusion"]["xplique"] > 0.999
     assert rows["Grad-CAM"]["xplique"] > 0.99
     alike = {round(value, 1) for value in rows["SmoothGrad"].values()}
-    assert len(alike) == 1  # as two seeds of ours, to the digit: the README says so
+    assert len(alike) == 1  # as two seeds of ours, to the digit: docs/speed.md says so
     (captum,) = [row["cosine"] for row in results["torch"] if "cosine" in row]
     assert captum["captum"] > 0.999
 

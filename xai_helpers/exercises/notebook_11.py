@@ -1,0 +1,145 @@
+"""Checks of notebook 11, "Your own photo, your own model"."""
+
+from functools import cache
+
+import numpy as np
+
+from ..core import explain
+from ..course.loading import load_classifier
+from ..course.samples import sample_image
+from ..engine.tensorflow import keras
+from .checking import check_array, check_choice, check_number, exercise, require
+
+RANGES = ("xception", "unit", "none")
+
+
+@cache
+def _xception():
+    return load_classifier("xception", verbose=False)
+
+
+@cache
+def _cat_model(preprocess: str, grey: str = ""):
+    """Xception as a model of one's own: its input range, in colours or in grey."""
+    network, labels = _xception().model, [label for _, label in _xception().classes]
+    if grey:
+        rgb = keras.Input((299, 299, 3))
+        if grey == "mean":
+            one = keras.ops.mean(rgb, axis=-1, keepdims=True)
+        elif grey == "green":
+            one = rgb[..., 1:2]
+        else:
+            one = keras.ops.image.rgb_to_grayscale(rgb)
+        network = keras.Model(rgb, network(keras.ops.concatenate([one] * 3, axis=-1)))
+    options = {"preprocess": preprocess, "output": "softmax", "verbose": False}
+    return load_classifier(network, labels=labels, **options)
+
+
+@cache
+def _probabilities(preprocess: str, grey: str = "") -> np.ndarray:
+    return _cat_model(preprocess, grey).probabilities(sample_image("cat"))[0]
+
+
+@exercise("11-1")
+def _(answer):
+    rocket = sample_image("rocket")
+    height, width = rocket.shape[:2]
+    _, box = _xception().crop(rocket)
+    share = box.height * box.width / (height * width)
+    mistakes = {
+        "This is the share that was cut off.": 1 - share,
+        "This is the photo's area divided by the crop's: the other way round.": (
+            1 / share
+        ),
+        "That is a percentage; give the share as a number from 0 to 1.": 100 * share,
+        "The 299 × 299 pixels are the square after scaling. The share needs the crop's "
+        "height and width in the photo's own pixels.": 299**2 / (height * width),
+        "1 would mean that nothing was cut off, as with fit='squash'.": 1.0,
+    }
+    check_number(answer, share, 0.005, mistakes)
+
+
+@exercise("11-2")
+def _(answer):
+    index = _xception().class_index("Egyptian_cat")
+    expected = [_probabilities(name)[index] for name in RANGES]
+    cat = sample_image("cat")
+    mistakes = {
+        "These are the same three models in the reverse order.": expected[::-1],
+        "These are logits; probabilities are asked for.": [
+            _cat_model(name).logits(cat)[0, index] for name in RANGES
+        ],
+        "This is the probability of each model's own first class, not of "
+        "Egyptian_cat.": [_probabilities(name).max() for name in RANGES],
+        "The same range was used three times: preprocess is still 'xception' in every "
+        "model.": [expected[0]] * 3,
+        "The second and the third range are exchanged.": [
+            expected[0],
+            expected[2],
+            expected[1],
+        ],
+    }
+    check_array(answer, expected, mistakes)
+
+
+@exercise("11-3")
+def _(answer):
+    attribution = explain.grad_cam(_xception(), sample_image("officer"))
+    crop, height = attribution.crop, len(attribution.heatmap_on_original())
+    rows, bottom = np.arange(height), crop.top + crop.height
+    outside = (rows < crop.top) | (rows >= bottom)
+    require(
+        np.shape(answer) != np.shape(attribution.image)[:1],
+        "These are the rows of the square of 299 pixels; the rows of the photo are "
+        "asked for.",
+    )
+    mistakes = {
+        "These are the rows that the network received; the others are asked for.": (
+            ~outside
+        ),
+        "Only the rows above the crop are marked.": rows < crop.top,
+        "Only the rows below the crop are marked.": rows >= bottom,
+        "The first row below the crop is not marked, but it is outside.": (
+            (rows < crop.top) | (rows > bottom)
+        ),
+        "The first row of the crop is marked, but it is inside.": (
+            (rows <= crop.top) | (rows >= bottom)
+        ),
+        "`height` counts from the top of the crop, not from the top of the photo.": (
+            (rows < crop.top) | (rows >= crop.height)
+        ),
+    }
+    check_array(answer, outside, mistakes)
+
+
+@exercise("11-4")
+def _(answer):
+    wrong = {
+        "a": "There is a row of the table for a label without letters. What does it do "
+        "to the score?",
+        "c": "The new crops have the same flaw as the training images, so their "
+        "accuracy cannot tell a stamp from a press photo.",
+    }
+    check_choice(answer, "b", wrong)
+
+
+@exercise("11-5")
+def _(answer):
+    grey = {way: _probabilities("xception", way) for way in ("luma", "mean", "green")}
+    model = _cat_model("xception", "luma")
+    mistakes = {
+        "These are the probabilities of the photo with its colours.": (
+            _probabilities("xception")
+        ),
+        "Red, green and blue were averaged with equal weights; rgb_to_grayscale "
+        "weights them by how bright they look.": grey["mean"],
+        "Only the green channel was used.": grey["green"],
+        "These are logits; probabilities are asked for.": (
+            model.logits(sample_image("cat"))[0]
+        ),
+        "The model received values from 0 to 255; Xception expects -1 to 1 (see "
+        "preprocess).": _probabilities("none", "luma"),
+        "The model received values from 0 to 1; Xception expects -1 to 1 (see "
+        "preprocess).": _probabilities("unit", "luma"),
+    }
+    check_array(answer, grey["luma"], mistakes, tolerance=0.002)
