@@ -50,7 +50,7 @@ def test_the_contribution_of_each_position(xception, last_maps):
     )
     wrong = [100 * right, right + bias[k], right + bias[k] / 100]
     wrong += [last_maps @ weights[:, tabby] / 100, last_maps.mean(axis=2)]
-    wrong += [np.maximum(right, 0), right.T, right[None], -right, 7 * right]
+    wrong += [right.T, right[None], -right, 7 * right]
     assert_hints_differ("02-3", right, wrong)
 
 

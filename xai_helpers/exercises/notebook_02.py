@@ -85,7 +85,6 @@ def _(contributions):
         "This is the mean of the channels; the weights of the class are missing.": (
             maps.mean(axis=2)
         ),
-        "Negative contributions belong to the sum as well.": np.maximum(right, 0),
     }
     check_array(contributions, right, mistakes, tolerance=1e-4)
 

@@ -46,12 +46,12 @@ def _(answer):
     height, width = rocket.shape[:2]
     _, box = _xception().crop(rocket)
     share = box.height * box.width / (height * width)
+    require(np.max(answer) <= 2, "Give the share as a number from 0 to 1.")
     mistakes = {
         "This is the share that was cut off.": 1 - share,
         "This is the photo's area divided by the crop's: the other way round.": (
             1 / share
         ),
-        "That is a percentage; give the share as a number from 0 to 1.": 100 * share,
         "The 299 × 299 pixels are the square after scaling. The share needs the crop's "
         "height and width in the photo's own pixels.": 299**2 / (height * width),
         "1 would mean that nothing was cut off, as with fit='squash'.": 1.0,
