@@ -1,6 +1,7 @@
 """The form of the notebooks: what nbval cannot see and a reader would stumble over."""
 
 import ast
+import builtins
 import re
 from pathlib import Path
 
@@ -167,6 +168,32 @@ def test_exercises_do_not_give_the_solution_away(path, notebook):
             _, marker, answer = cell.source.partition(render.YOUR_TURN)
             assert marker, "a solution begins after the line '# your turn'"
             assert answer.strip() not in shown
+
+
+def bound_and_loaded(cells) -> tuple[set, set]:
+    """The names that code cells bind, and those that they read."""
+    nodes = [node for cell in cells for node in ast.walk(ast.parse(cell.source))]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    bound = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef):
+            bound.add(node.name)
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            bound |= {a.asname or a.name.partition(".")[0] for a in node.names}
+    return bound, {node.id for node in names if isinstance(node.ctx, ast.Load)}
+
+
+@pytest.mark.parametrize("solutions", render.solutions(), ids=lambda path: path.stem)
+def test_a_solution_needs_no_more_than_the_topic_has(solutions):
+    """A learner writes it into the topic, and nbgrader runs it there."""
+    topic = code(nbformat.read(render.NOTEBOOKS / solutions.name, as_version=4))
+    answers = nbformat.read(solutions, as_version=4).cells
+    answers = [cell for cell in answers if render.tagged(cell, "solution")]
+    there, _ = bound_and_loaded([*topic, *answers])
+    _, needed = bound_and_loaded(answers)
+    missing = needed - there - set(dir(builtins))
+    assert not missing, f"{solutions.name}: import {sorted(missing)} in the topic"
 
 
 def test_each_check_hints_before_the_solution_and_agrees_after_it(path, notebook):

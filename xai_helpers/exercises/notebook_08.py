@@ -120,8 +120,8 @@ def _larger_value(answer):
         answer,
         "b",
         {
-            "a": "The probability of the class is the output of the whole network. Does "
-            "it depend on the layer at which a map is made?",
+            "a": "The probability of the class is the output of the whole network. "
+            "Does it depend on the layer at which a map is made?",
             "c": "Compare the sums of the values at the two layers, not single values.",
         },
     )
