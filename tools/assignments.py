@@ -8,7 +8,8 @@
               `generate_assignment` takes them out, `autograde` runs the checks
 
 With ``source/`` comes an ``nbgrader_config.py``: the folder is an nbgrader course. An
-exercise with a ``check`` gives a point automatically; one without is graded by hand.
+exercise with a ``check`` gives a point automatically; one without is graded by hand,
+code or words.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def source_cells(solutions: NotebookNode) -> list[NotebookNode]:
                 cells.append(graded(task, name, locked=True))
             elif render.tagged(cell, "solution"):
                 given, mark, answer = cell.source.partition(render.YOUR_TURN)
-                marked = f"### BEGIN SOLUTION{answer.rstrip()}\n### END SOLUTION"
+                marked = f"### BEGIN SOLUTION\n{answer.strip()}\n### END SOLUTION"
                 code = nbformat.v4.new_code_cell(f"{given}{mark}\n{marked}")
                 by_hand = {} if has_check else {"grade": True, "points": 1}
                 cells.append(graded(code, name, solution=True, **by_hand))
@@ -69,6 +70,10 @@ def source_cells(solutions: NotebookNode) -> list[NotebookNode]:
                 test = f"verdict = {cell.source.strip()}\nassert verdict, verdict"
                 code = nbformat.v4.new_code_cell(test)
                 cells.append(graded(code, name, grade=True, points=1, locked=True))
+        if len(group) == 1:  # to be explained in words
+            words = nbformat.v4.new_markdown_cell("*Your explanation.*")
+            name = f"exercise-{number}-words"
+            cells.append(graded(words, name, solution=True, grade=True, points=1))
     return cells
 
 
