@@ -74,15 +74,15 @@ def spelling(paths: list[Path], code: list[Path]) -> list[str]:
         command = [sys.executable, "-m", "codespell_lib", "--toml", SETTINGS]
         command += [*given, *code]
         run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    found = []
+    findings = []
     for line in run.stdout.splitlines():
         name, number, message = re.match(r"(.+?):(\d+): (.+)", line).groups()
         path = given.get(name)
         where = place(path, markdown(path), int(number)) if path else f"{name}:{number}"
-        found.append(f"{where}: {message}")
-    if run.returncode and not found:
+        findings.append(f"{where}: {message}")
+    if run.returncode and not findings:
         raise SystemExit(run.stderr)
-    return found
+    return findings
 
 
 def style(paths: list[Path]) -> list[str]:
@@ -91,13 +91,13 @@ def style(paths: list[Path]) -> list[str]:
     from proselint.tools import lint
 
     off = tomllib.loads(SETTINGS.read_text("utf-8"))["tool"]["proselint"]["off"]
-    found = []
+    findings = []
     for path in paths:
         text = markdown(path)
         for check, message, line, *_ in lint(prose(text), config=default):
             if check not in off:
-                found.append(f"{place(path, text, line + 1)}: {message} ({check})")
-    return found
+                findings.append(f"{place(path, text, line + 1)}: {message} ({check})")
+    return findings
 
 
 def main() -> None:
@@ -107,9 +107,9 @@ def main() -> None:
     paths = [path.resolve() for path in args.paths]
     code = [] if paths else [ROOT / name for name in CODE]
     paths = paths or files(DOCUMENTS) + files(NOTEBOOKS)
-    found = spelling(paths, code) + style(paths)
-    print(*found, sep="\n", end="\n" if found else "")
-    raise SystemExit(bool(found))
+    findings = spelling(paths, code) + style(paths)
+    print(*findings, sep="\n", end="\n" if findings else "")
+    raise SystemExit(bool(findings))
 
 
 if __name__ == "__main__":

@@ -40,13 +40,13 @@ def test_every_relative_link_leads_somewhere(page):
 
 
 def test_every_term_that_a_notebook_links_is_in_the_glossary():
-    known = anchors(GLOSSARY)
+    glossary_anchors = anchors(GLOSSARY)
     for path in [*render.topics(), *render.solutions(), *render.appendices()]:
         for target in LINK.findall(markdown_of(path)):
             page, _, anchor = target.partition("#")
             if page.endswith("glossary.md"):
                 assert (path.parent / page).resolve() == GLOSSARY, (path.name, target)
-                assert anchor in known, (path.name, target)
+                assert anchor in glossary_anchors, (path.name, target)
 
 
 def test_every_term_says_which_notebook_introduces_it():

@@ -198,13 +198,25 @@ def test_a_solution_needs_no_more_than_the_topic_has(solutions):
 
 def test_each_check_hints_before_the_solution_and_agrees_after_it(path, notebook):
     """The notebooks are a learner's: the topic without answers, the solutions with."""
-    wanted = "right." if path.parent.name == "solutions" else "not yet. Replace the"
+    expected = "right." if path.parent.name == "solutions" else "not yet. Replace the"
     for cell in notebook.cells:
         if render.tagged(cell, "check"):
             number = path.name[:2]
             assert re.match(rf'check\("{number}-\d"', cell.source), cell.source
             [output] = cell.outputs
-            assert wanted in output.data["text/plain"], output.data["text/plain"]
+            assert expected in output.data["text/plain"], output.data["text/plain"]
+
+
+def test_no_letter_is_the_answer_to_most_choices():
+    """Or a learner stops reading the other claims."""
+    letters = []
+    for path in render.solutions():
+        for cell in nbformat.read(path, as_version=4).cells:
+            if render.tagged(cell, "solution"):
+                answers = re.findall(r'^\w+ = "([a-dA-D])"$', cell.source, re.M)
+                letters += [letter.lower() for letter in answers]
+    assert len(letters) > 12
+    assert max(map(letters.count, letters)) <= len(letters) / 2
 
 
 def test_figures_of_the_readme_are_those_of_the_notebooks():

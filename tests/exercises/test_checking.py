@@ -19,7 +19,8 @@ def exercises(monkeypatch):
 
     @checking.exercise("00-1")
     def _(answer):
-        checking.check_array(answer, RIGHT, {"The ReLU is missing.": RIGHT * RIGHT})
+        mistakes = {"The ReLU is missing.": lambda: RIGHT * RIGHT}
+        checking.check_array(answer, RIGHT, mistakes)
 
     @checking.exercise("00-2")
     def _(answer):
@@ -59,6 +60,7 @@ ANSWERS = {
     "the right letter": ("00-3", " B ", None),
     "a wrong letter": ("00-3", "a", "Look at the sign"),
     "no letter of these": ("00-3", "x", "a, b, c"),
+    "a function": ("00-3", print, "letter of the function"),
 }
 
 
@@ -71,6 +73,14 @@ def test_each_kind_of_answer_gets_its_own_words(case, exercises):
     else:
         assert not verdict
         assert re.search(words, repr(verdict)), verdict
+
+
+def test_a_mistake_is_computed_only_for_a_wrong_answer(exercises):
+    def costly():
+        raise AssertionError("computed for a right answer")
+
+    checking.check_array(RIGHT, RIGHT, {"": costly})
+    checking.check_number(3, 3, 0.1, {"": costly})
 
 
 def test_a_hint_is_escaped_in_html(exercises):

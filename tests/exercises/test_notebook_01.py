@@ -29,7 +29,7 @@ ANSWERS = {
         "only the growth": 192,
         "the input image": 224,
     },
-    "01-5": {"right": "B", "a": "a", "c": "c", "no letter": "d"},
+    "01-5": {"right": "A", "b": "b", "c": "c", "no letter": "d"},
 }
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from verdicts import assert_hints_differ
 
-from xai_helpers import check
 from xai_helpers.exercises.notebook_02 import faulty_logits
 
 
@@ -11,12 +11,6 @@ from xai_helpers.exercises.notebook_02 import faulty_logits
 def last_maps(xception, cat):
     inputs = xception.preprocess(cat)
     return np.array(xception.submodel_to("block14_sepconv2_act")(inputs))[0]
-
-
-def assert_hints_differ(exercise, right, wrong):
-    assert check(exercise, right), check(exercise, right)
-    hints = [check(exercise, answer).hint for answer in wrong]
-    assert all(hints) and len(set(hints)) == len(hints), hints
 
 
 def test_the_fraction_of_pointwise_weights(xception):
@@ -54,9 +48,11 @@ def test_the_contribution_of_each_position(xception, last_maps):
     assert_hints_differ("02-3", right, wrong)
 
 
-@pytest.mark.parametrize("exercise, wrong", [("02-4", "acx"), ("02-5", "acdx")])
-def test_choices(exercise, wrong):
-    assert_hints_differ(exercise, "b", list(wrong))
+@pytest.mark.parametrize(
+    "exercise, right, wrong", [("02-4", "c", "abx"), ("02-5", "a", "bcdx")]
+)
+def test_choices(exercise, right, wrong):
+    assert_hints_differ(exercise, right, list(wrong))
 
 
 def test_the_faulty_logits_lack_the_bias(xception, cat, last_maps):

@@ -73,12 +73,12 @@ def correlation(xception, cat, score, scaled_up=False):
 def test_logit_or_probability(xception, cat):
     right = correlation(xception, cat, "probability")
     answers = {
-        (right, "b"): None,
-        (correlation(xception, cat, "logit"), "b"): "logits' maps",
-        (correlation(xception, cat, "probability", True), "b"): "scaled-up",
-        (-right, "b"): "up to the sign",
+        (right, "c"): None,
+        (correlation(xception, cat, "logit"), "c"): "logits' maps",
+        (correlation(xception, cat, "probability", True), "c"): "scaled-up",
+        (-right, "c"): "up to the sign",
         (right, "a"): "rounding",
-        (right, "c"): "from the logits alone",
+        (right, "b"): "from the logits alone",
         (right, "softmax"): "one letter",
     }
     for (number, letter), words in answers.items():
@@ -121,5 +121,7 @@ def test_the_mosaic_finds_the_right_one_of_the_suspects(xception, cat, coffee):
     for letter, function in suspects(xception).items():
         maps = [function(mosaic, name) for name in ("Egyptian_cat", "espresso")]
         parts[letter] = [float(m[:, :5].sum() / m.sum()) for m in maps]
-    found = [letter for letter, (a, b) in parts.items() if a > 0.75 and b < 0.25]
-    assert found == ["c"], parts
+    on_their_half = [
+        letter for letter, (a, b) in parts.items() if a > 0.75 and b < 0.25
+    ]
+    assert on_their_half == ["c"], parts

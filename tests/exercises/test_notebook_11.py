@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from verdicts import hints_of
 
 from xai_helpers import check, explain, keras, load_classifier, sample_image
 
@@ -16,8 +17,8 @@ def own_model(xception):
         network = xception.model
         if colours is not None:
             rgb = keras.Input((299, 299, 3))
-            one = colours(rgb)
-            network = keras.Model(rgb, network(keras.ops.concatenate([one] * 3, -1)))
+            grey = colours(rgb)
+            network = keras.Model(rgb, network(keras.ops.concatenate([grey] * 3, -1)))
         options = {"output": "softmax", "verbose": False}
         classes = xception.classes
         return load_classifier(
@@ -25,15 +26,6 @@ def own_model(xception):
         )
 
     return make
-
-
-def hints_of(exercise, wrong):
-    """The hints for wrong answers; every one must be wrong and get its own."""
-    verdicts = [check(exercise, answer) for answer in wrong]
-    assert not any(verdicts)
-    hints = [verdict.hint for verdict in verdicts]
-    assert len(set(hints)) == len(hints) >= 3, hints
-    return hints
 
 
 def test_the_share_in_the_crop():
@@ -72,8 +64,8 @@ def test_the_rows_outside_the_crop(xception):
 
 
 def test_the_claim():
-    assert check("11-4", "b")
-    hints_of("11-4", ["a", "c", "z"])
+    assert check("11-4", "a")
+    hints_of("11-4", ["b", "c", "z"])
 
 
 def test_grey_probabilities(cat, own_model):

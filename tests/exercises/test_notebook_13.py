@@ -2,18 +2,10 @@
 
 import numpy as np
 import pytest
+from verdicts import hints_of
 
 from xai_helpers import check, explain, metrics, sample_image, tf
 from xai_helpers.exercises import notebook_13
-
-
-def hints_of(exercise, wrong):
-    """The hints for wrong answers; every one must be wrong and get its own."""
-    verdicts = [check(exercise, answer) for answer in wrong]
-    assert not any(verdicts)
-    hints = [verdict.hint for verdict in verdicts]
-    assert len(set(hints)) == len(hints) >= 3, hints
-    return hints
 
 
 def test_three_grad_cams(vgg16):
@@ -49,8 +41,8 @@ def test_a_display_without_a_bug(vgg16, cat):
 
 
 def test_what_a_sum_check_detects():
-    assert check("13-3", "b")
-    hints_of("13-3", ["a", "c", "every one"])
+    assert check("13-3", "c")
+    hints_of("13-3", ["a", "b", "every one"])
 
 
 def test_noise_levels():

@@ -13,9 +13,13 @@ each exercise, which returns if the answer is right and raises ``Hint`` if it is
 import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 
 import numpy as np
+
+from ..core.classifier import Classifier
+from ..course.loading import load_classifier
 
 _checks: dict[str, Callable] = {}
 
@@ -77,9 +81,9 @@ def check(exercise: str, *answers) -> Verdict:
     except ModuleNotFoundError:
         raise ValueError(f"There is no exercise {exercise!r}.") from None
     if exercise not in _checks:
-        known = sorted(name for name in _checks if name.startswith(number))
+        numbers = sorted(name for name in _checks if name.startswith(number))
         raise ValueError(
-            f"There is no exercise {exercise!r}; notebook {number} has {known}."
+            f"There is no exercise {exercise!r}; notebook {number} has {numbers}."
         )
     if any(answer is ... for answer in answers):
         return Verdict(exercise, "Replace the three dots (...) by your answer.")
@@ -102,6 +106,12 @@ def exercise(name: str) -> Callable:
     return register
 
 
+@cache
+def network(name: str) -> Classifier:
+    """A published network, loaded once for the checks of all notebooks."""
+    return load_classifier(name, verbose=False)
+
+
 def require(condition: bool, hint: str) -> None:
     """Raise the hint unless the condition holds."""
     if not condition:
@@ -114,6 +124,7 @@ def check_choice(answer, right: str, wrong: Mapping[str, str]) -> None:
     wrong : each wrong letter → what is wrong with its claim
     """
     letters = sorted([right, *wrong])
+    require(not callable(answer), "Answer with the letter of the function.")
     letter = str(answer).strip().lower()
     require(letter in letters, f"Answer with one letter: {', '.join(letters)}.")
     require(letter == right, wrong.get(letter, ""))
@@ -124,7 +135,8 @@ def check_number(
 ) -> None:
     """A number within a tolerance.
 
-    mistakes : hint → the number that one gets by that mistake
+    mistakes : hint → the number that one gets by that mistake; or, where it takes long,
+        a function that computes it
     """
     value = np.asarray(answer, dtype="float64")
     require(value.size == 1, f"One number is asked for, not {value.size}.")
@@ -133,7 +145,7 @@ def check_number(
     if abs(value - expected) <= tolerance:
         return
     for hint, wrong in mistakes.items():
-        require(abs(value - wrong) > tolerance, hint)
+        require(abs(value - _computed(wrong)) > tolerance, hint)
     require(abs(value + expected) > tolerance, "Right up to the sign.")
     raise Hint("Too large." if value > expected else "Too small.")
 
@@ -146,7 +158,8 @@ def check_array(
 ) -> None:
     """An array, each value within a share of the largest absolute value.
 
-    mistakes : hint → the array that one gets by that mistake
+    mistakes : hint → the array that one gets by that mistake; or, where it takes long,
+        a function that computes it
     """
     values, expected = _same_shape(answer, np.asarray(expected, "float64"))
     require(np.isfinite(values).all(), "Some values are NaN or infinite.")
@@ -157,7 +170,8 @@ def check_array(
     if equal(values, expected):
         return
     for hint, wrong in mistakes.items():
-        require(not equal(values, np.asarray(wrong, "float64")), hint)
+        wrong = np.asarray(_computed(wrong), "float64")
+        require(not equal(values, wrong), hint)
     require(values.any(), "All values are zero.")
     require(not equal(values, np.abs(expected)), "The signs are missing.")
     factor = (values * expected).sum() / (values * values).sum()
@@ -169,6 +183,10 @@ def check_array(
         r = np.corrcoef(values.ravel(), expected.ravel())[0, 1]
         raise Hint(f"These are other values; they correlate by {r:.1f} with the right.")
     raise Hint("These are other values.")
+
+
+def _computed(value):
+    return value() if callable(value) else value
 
 
 def _same_shape(answer, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,10 +4,9 @@ from functools import cache
 
 import numpy as np
 
-from ..course.loading import load_classifier
 from ..course.samples import sample_image
 from ..engine.tensorflow import tf
-from .checking import check_array, check_choice, check_number, exercise
+from .checking import check_array, check_choice, check_number, exercise, network
 
 SOBEL = np.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
 
@@ -53,7 +52,7 @@ def _(choice):
 @cache
 def _logits() -> tuple[np.ndarray, int, int]:
     """Xception's logits of the cat; the classes tabby and Egyptian cat."""
-    xception = load_classifier("xception", verbose=False)
+    xception = network("xception")
     classes = [xception.class_index(label) for label in ("tabby", "Egyptian_cat")]
     return xception.logits(sample_image("cat"))[0], *classes
 
@@ -90,8 +89,8 @@ def _(side):
 @exercise("01-5")
 def _(choice):
     wrong = {
-        "a": "The photo shows no robin, and the network has no class for this bird.",
+        "b": "The photo shows no robin, and the network has no class for this bird.",
         "c": "The softmax distributes 100 % in any case; nothing in it stands for "
         "“none of these”.",
     }
-    check_choice(choice, "b", wrong)
+    check_choice(choice, "a", wrong)

@@ -1,16 +1,11 @@
 """Checks for notebook 02, and the faulty function of its fifth exercise."""
 
-from functools import cache
-
 import numpy as np
 
 from ..core.classifier import Classifier
-from ..course.loading import load_classifier
 from ..course.samples import sample_image
 from ..engine.tensorflow import keras
-from .checking import check_array, check_choice, check_number, exercise
-
-_load = cache(load_classifier)
+from .checking import check_array, check_choice, check_number, exercise, network
 
 
 def faulty_logits(last_maps: np.ndarray, classifier: Classifier) -> np.ndarray:
@@ -21,7 +16,7 @@ def faulty_logits(last_maps: np.ndarray, classifier: Classifier) -> np.ndarray:
 
 @exercise("02-1")
 def _(fraction):
-    model = _load("xception", verbose=False).model
+    model = network("xception").model
     is_separable = keras.layers.SeparableConv2D
     layers = [layer for layer in model.layers if isinstance(layer, is_separable)]
     depthwise = sum(np.prod(layer.depthwise_kernel.shape) for layer in layers)
@@ -46,7 +41,7 @@ def _(fraction):
 
 @exercise("02-2")
 def _(billions):
-    vgg = _load("vgg16", verbose=False)
+    vgg = network("vgg16")
     weights, total, without_kernel = 0, 0, 0
     for layer in vgg.model.layers:
         if isinstance(layer, keras.layers.Conv2D):
@@ -67,7 +62,7 @@ def _(billions):
 
 @exercise("02-3")
 def _(contributions):
-    xception = _load("xception", verbose=False)
+    xception = network("xception")
     inputs = xception.preprocess(sample_image("cat"))
     maps = np.array(xception.submodel_to("block14_sepconv2_act")(inputs))[0]
     weights, bias = xception.model.layers[-1].get_weights()
@@ -93,16 +88,16 @@ def _(contributions):
 def _(choice):
     wrong = {
         "a": "The 9 stands for the 3 × 3 values of the kernel; it is 5 × 5 now.",
-        "c": "A 5 × 5 kernel has more than 5 values.",
+        "b": "A 5 × 5 kernel has more than 5 values.",
     }
-    check_choice(choice, "b", wrong)
+    check_choice(choice, "c", wrong)
 
 
 @exercise("02-5")
 def _(choice):
     wrong = {
-        "a": "With the maximum, the difference from the right logits is much larger.",
+        "b": "With the maximum, the difference from the right logits is much larger.",
         "c": "Probabilities add up to 1; do these values?",
         "d": "The function gets last_maps, which come from a preprocessed photo.",
     }
-    check_choice(choice, "b", wrong)
+    check_choice(choice, "a", wrong)

@@ -6,12 +6,10 @@ import numpy as np
 
 from ..core import explain
 from ..core.classifier import Classifier
-from ..course.loading import load_classifier
 from ..course.samples import sample_image
-from .checking import check_array, check_choice, check_number, exercise
+from .checking import check_array, check_choice, check_number, exercise, network
 
 LAYER, CHANNEL = "block2_sepconv2_act", 117
-_load = cache(load_classifier)
 
 
 def faulty_activations(classifier: Classifier, photo: np.ndarray) -> np.ndarray:
@@ -37,7 +35,7 @@ def _effects() -> tuple[np.ndarray, ...]:
 
     The last array is the logit of tabby with this channel alone.
     """
-    vgg = _load("vgg16", verbose=False)
+    vgg = network("vgg16")
     maps = explain.activations(vgg, sample_image("cat"), "block5_conv3").values
     head = vgg.submodel_from("block5_conv3")
     channels = np.arange(maps.shape[2])
@@ -76,7 +74,7 @@ def _lines(period: float, axis: int) -> np.ndarray:
 @cache
 def _line_activations(axis: int) -> np.ndarray:
     """For four periods: activations, float (4, H, W, C)."""
-    xception = _load("xception", verbose=False)
+    xception = network("xception")
     images = [_lines(period, axis) for period in (4, 8, 16, 32)]
     maps = [explain.activations(xception, image, LAYER).values for image in images]
     return np.stack(maps)
@@ -115,8 +113,8 @@ def _(choice):
 @exercise("03-5")
 def _(choice):
     wrong = {
-        "a": "One photo with a stable prediction proves no invariance; look at the "
+        "b": "One photo with a stable prediction proves no invariance; look at the "
         "other two.",
         "c": "Then each channel would agree with itself, after turning back.",
     }
-    check_choice(choice, "b", wrong)
+    check_choice(choice, "a", wrong)

@@ -1,26 +1,18 @@
 """Checks of the exercises of notebook 04, Occlusion sensitivity."""
 
-from functools import cache
-
 import numpy as np
 
 from ..core import explain
-from ..course.loading import load_classifier
 from ..course.samples import sample_image
-from .checking import check_array, check_choice, check_number, exercise, require
+from .checking import check_array, check_choice, check_number, exercise, network
 
 STARTS, PATCH, GREY = (0, 100, 199), 100, 127
-
-
-@cache
-def _xception():
-    return load_classifier("xception", verbose=False)
 
 
 @exercise("04-1")
 def _(my_map):
     """The drops of tabby, 3 × 3 positions."""
-    xception, cat = _xception(), sample_image("cat")
+    xception, cat = network("xception"), sample_image("cat")
 
     def occlusion(target="tabby", **options):
         options = {"patch": PATCH, "stride": PATCH} | options
@@ -33,18 +25,22 @@ def _(my_map):
         ),
         "The sign: a drop is positive where covering lowers the score.": -right.values,
         "This is the map of Egyptian cat: the class is tabby.": (
-            occlusion("Egyptian_cat").values
+            lambda: occlusion("Egyptian_cat").values
         ),
         "These are drops of the probability: use the logit.": (
-            occlusion(score="probability").values
+            lambda: occlusion(score="probability").values
         ),
-        "The patch is black: it should be grey, 127.": occlusion(fill=0).values,
-        "The patch is white: it should be grey, 127.": occlusion(fill=255).values,
+        "The patch is black: it should be grey, 127.": (
+            lambda: occlusion(fill=0).values
+        ),
+        "The patch is white: it should be grey, 127.": (
+            lambda: occlusion(fill=255).values
+        ),
         "The patches pile up: begin with the whole image at each position.": (
-            _without_removing(xception, cat, "tabby")
+            lambda: _without_removing(xception, cat, "tabby")
         ),
         "The patch was painted after the preprocessing.": (
-            _after_preprocessing(xception, cat, "tabby")
+            lambda: _after_preprocessing(xception, cat, "tabby")
         ),
     }
     check_array(my_map, right.values, mistakes)
@@ -84,7 +80,7 @@ def _after_preprocessing(classifier, image, target: str) -> np.ndarray:
 @exercise("04-2")
 def _(my_gap):
     """The drop for both dogs minus the sum of the single drops."""
-    xception = _xception()
+    xception = network("xception")
     dogs = xception.crop(sample_image("dogs"))[0]
     regions = np.s_[0:125, 40:165], np.s_[150:299, 125:245]
     images = [dogs.copy() for _ in range(4)]
@@ -112,7 +108,7 @@ def _(my_gap):
 @exercise("04-3")
 def _(my_part):
     """Which part of the pixels patches of 20 at a stride of 60 cover."""
-    side, patch, stride = _xception().input_size[0], 20, 60
+    side, patch, stride = network("xception").input_size[0], 20, 60
     regular = np.arange(0, side - patch + 1, stride)
     starts = np.append(regular, side - patch)  # the last ends at the border
     right = (len(starts) * patch / side) ** 2
@@ -146,9 +142,6 @@ def suspects(classifier) -> dict:
 @exercise("04-4")
 def _(my_choice):
     """Which of the suspects computes an occlusion map."""
-    require(
-        not callable(my_choice), "Answer with the letter of the function, such as 'a'."
-    )
     wrong = {
         "a": "Compute the drop of one position away from the diagonal by hand.",
         "c": "Compute the drop of the last position by hand: is it as large?",

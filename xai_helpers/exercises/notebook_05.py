@@ -1,27 +1,19 @@
 """Checks of the exercises of notebook 05, Grad-CAM."""
 
-from functools import cache
-
 import numpy as np
 
 from ..core import explain, metrics
-from ..course.loading import load_classifier
 from ..course.samples import sample_image
 from ..engine.tensorflow import keras, tf
-from .checking import check_array, check_choice, check_number, exercise, require
+from .checking import check_array, check_choice, check_number, exercise, network
 
 VGG_LAYER, XCEPTION_LAYER = "block5_conv3", "block14_sepconv2_act"
-
-
-@cache
-def _classifier(name: str):
-    return load_classifier(name, verbose=False)
 
 
 @exercise("05-1")
 def _(my_map):
     """The signed map of espresso on VGG16, before the ReLU."""
-    vgg, cat = _classifier("vgg16"), sample_image("cat")
+    vgg, cat = network("vgg16"), sample_image("cat")
     prepared = vgg.preprocess(cat)
     espresso, activations, gradient = _signed_map(vgg, prepared, "espresso")
     alpha = gradient.mean(axis=(0, 1))
@@ -40,17 +32,17 @@ def _(my_map):
         "of the gradient first.": (gradient * activations).sum(axis=-1),
         "The activations are missing: these are the gradients.": gradient.sum(axis=-1),
         "The sum over the channels is a mean here.": espresso / alpha.size,
-        "This map belongs to pixels that were not preprocessed.": _signed_map(
-            vgg, raw, "espresso"
-        )[0],
+        "This map belongs to pixels that were not preprocessed.": (
+            lambda: _signed_map(vgg, raw, "espresso")[0]
+        ),
         "This is the map of tabby: the class is espresso.": (
-            _signed_map(vgg, prepared, "tabby")[0]
+            lambda: _signed_map(vgg, prepared, "tabby")[0]
         ),
         "This is the map of Egyptian cat: the class is espresso.": (
-            _signed_map(vgg, prepared, "Egyptian_cat")[0]
+            lambda: _signed_map(vgg, prepared, "Egyptian_cat")[0]
         ),
         "This is the gradient of the probability: use the logit.": (
-            _signed_map(vgg, prepared, "espresso", "softmax")[0]
+            lambda: _signed_map(vgg, prepared, "espresso", "softmax")[0]
         ),
     }
     check_array(my_map, espresso, mistakes)
@@ -75,7 +67,7 @@ def _signed_map(classifier, inputs, target: str, activation: str = "linear"):
 @exercise("05-2")
 def _(my_correlation, my_choice):
     """The correlation of two classes' maps of the probability, and why."""
-    xception, cat = _classifier("xception"), sample_image("cat")
+    xception, cat = network("xception"), sample_image("cat")
 
     def correlation(score, scaled_up=False):
         pair = [
@@ -86,25 +78,25 @@ def _(my_correlation, my_choice):
         return metrics.correlation(*pair)
 
     mistakes = {
-        "This is the correlation of the logits' maps.": correlation("logit"),
+        "This is the correlation of the logits' maps.": lambda: correlation("logit"),
         "These are the scaled-up maps; compare their values.": (
-            correlation("probability", scaled_up=True)
+            lambda: correlation("probability", scaled_up=True)
         ),
     }
     check_number(my_correlation, correlation("probability"), 0.03, mistakes)
     wrong = {
         "a": "The correlation is right, the choice is not: rounding errors would give "
         "maps without structure. Look at the maps.",
-        "c": "The correlation is right, the choice is not: the probabilities are "
+        "b": "The correlation is right, the choice is not: the probabilities are "
         "computed from the logits alone, without the image.",
     }
-    check_choice(my_choice, "b", wrong)
+    check_choice(my_choice, "c", wrong)
 
 
 @exercise("05-3")
 def _(my_distance):
     """How far stretching misplaces a position of Xception's last layer, in pixels."""
-    xception = _classifier("xception")
+    xception = network("xception")
     first, step = xception.receptive_field_grid(XCEPTION_LAYER)
     side, count = xception.input_size[0], 10
     centres = first[0] + step[0] * np.arange(count)
@@ -155,9 +147,6 @@ def suspects(classifier) -> dict:
 @exercise("05-4")
 def _(my_choice):
     """Which of the suspects is Grad-CAM."""
-    require(
-        not callable(my_choice), "Answer with the letter of the function, such as 'a'."
-    )
     wrong = {
         "a": "Look at where in the mosaic its two maps lie: left and right, or above "
         "and below?",

@@ -5,18 +5,11 @@ from functools import cache
 import numpy as np
 
 from ..core import explain, metrics
-from ..core.classifier import Classifier
-from ..course.loading import load_classifier
 from ..course.samples import sample_image
 from ..engine.tensorflow import tf
-from .checking import check_array, check_choice, check_number, exercise
+from .checking import check_array, check_choice, check_number, exercise, network
 
 TARGET = "Egyptian_cat"
-
-
-@cache
-def _xception() -> Classifier:
-    return load_classifier("xception", verbose=False)
 
 
 @cache
@@ -24,7 +17,7 @@ def _smooth_map(samples: int, seed: int) -> np.ndarray:
     """SmoothGrad of the cat, (299, 299, 3)."""
     cat = sample_image("cat")
     return explain.smoothgrad(
-        _xception(), cat, TARGET, samples=samples, seed=seed
+        network("xception"), cat, TARGET, samples=samples, seed=seed
     ).values
 
 
@@ -77,9 +70,9 @@ def _two_seeds(answer):
 def _absent_class(answer):
     check_choice(
         answer,
-        "b",
+        "a",
         {
-            "a": "Compare the logits: that of espresso is close to zero.",
+            "b": "Compare the logits: that of espresso is close to zero.",
             "c": "Compute the correlation of the two arrays: equal maps have 1.",
         },
     )

@@ -7,10 +7,16 @@ import numpy as np
 from ..core import explain, metrics
 from ..core.attribution import Attribution
 from ..core.classifier import Classifier
-from ..course.loading import load_classifier
 from ..course.samples import sample_image
 from ..engine.fills import baseline_image
-from .checking import check_array, check_choice, check_number, exercise, require
+from .checking import (
+    check_array,
+    check_choice,
+    check_number,
+    exercise,
+    network,
+    require,
+)
 
 TARGET = "Egyptian_cat"
 RANGE = 127.5  # grey levels in one unit of Xception's input
@@ -44,17 +50,17 @@ def _saturated_function(answer):
 def _white_baseline(answer):
     check_choice(
         answer,
-        "b",
+        "c",
         {
             "a": "The pupils are black: how far are they from a white baseline?",
-            "c": "The equation contains the baseline twice. What changes with it?",
+            "b": "The equation contains the baseline twice. What changes with it?",
         },
     )
 
 
 @cache
 def _maps() -> list[Attribution]:
-    xception, cat = load_classifier("xception", verbose=False), sample_image("cat")
+    xception, cat = network("xception"), sample_image("cat")
     return [
         explain.integrated_gradients(xception, cat, TARGET, steps=n, tolerance=None)
         for n in (16, 17)

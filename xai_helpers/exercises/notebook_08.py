@@ -6,10 +6,9 @@ import numpy as np
 
 from ..core import explain
 from ..core.classifier import Classifier
-from ..course.loading import load_classifier
 from ..course.samples import background, sample_image
 from ..engine.tensorflow import tf
-from .checking import check_array, check_choice, exercise
+from .checking import check_array, check_choice, exercise, network
 
 TARGET, LAYER = "Egyptian_cat", "block4_conv3"
 PHOTOS = ["cat", "dogs", "palace", "coffee"]
@@ -58,13 +57,14 @@ def wrong_maps(
 
 def _mean_gradients(classifier, photo, background_images, target) -> np.ndarray:
     """In the middle of the way from each background image, (28, 28, channels)."""
-    first, rest = classifier.submodel_to(LAYER), classifier.submodel_from(LAYER)
-    x = first(classifier.preprocess(photo))
-    b = first(classifier.preprocess(list(background_images)))
+    extractor = classifier.submodel_to(LAYER)
+    head = classifier.submodel_from(LAYER)
+    x = extractor(classifier.preprocess(photo))
+    b = extractor(classifier.preprocess(list(background_images)))
     points, index = (x + b) / 2, classifier.class_index(target)
     with tf.GradientTape() as tape:
         tape.watch(points)
-        scores = rest(points, training=False)[:, index]
+        scores = head(points, training=False)[:, index]
     return tape.gradient(scores, points).numpy().mean(axis=0)
 
 
@@ -85,7 +85,7 @@ def _wrong_map_that_passes(answer):
 @cache
 def _map(of: str, target: str = TARGET) -> np.ndarray:
     """The map of the cat against photos, a black or a white image."""
-    vgg16 = load_classifier("vgg16", verbose=False)
+    vgg16 = network("vgg16")
     images = {
         "photos": background(12, size=vgg16.input_size, exclude=PHOTOS),
         "black": np.zeros((1, 224, 224, 3), "uint8"),
@@ -118,9 +118,9 @@ def _black_background(answer):
 def _larger_value(answer):
     check_choice(
         answer,
-        "b",
+        "a",
         {
-            "a": "The probability of the class is the output of the whole network. "
+            "b": "The probability of the class is the output of the whole network. "
             "Does it depend on the layer at which a map is made?",
             "c": "Compare the sums of the values at the two layers, not single values.",
         },

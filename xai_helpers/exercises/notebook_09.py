@@ -6,13 +6,13 @@ import numpy as np
 from PIL import Image
 
 from ..core import explain, metrics
-from ..course.loading import load_classifier
 from ..course.samples import sample_image
 from .checking import (
     check_array,
     check_choice,
     check_number,
     exercise,
+    network,
     require,
 )
 
@@ -28,7 +28,7 @@ def _downsample(heat: np.ndarray, side: int) -> np.ndarray:
 @cache
 def _small_maps() -> tuple[np.ndarray, np.ndarray]:
     """The activations of the dogs, and the gradients, averaged: (10, 10) each."""
-    classifier, photo = load_classifier("xception", verbose=False), sample_image("dogs")
+    classifier, photo = network("xception"), sample_image("dogs")
     gradients = np.abs(explain.gradients(classifier, photo, TARGET).map)
     activations = explain.activations(classifier, photo, LAYER).map
     return activations, _downsample(gradients, 10)
@@ -67,7 +67,7 @@ def _(answer):
 @cache
 def _heats() -> tuple[np.ndarray, np.ndarray]:
     """SmoothGrad and Grad-CAM of the dogs, (299, 299) each."""
-    classifier, photo = load_classifier("xception", verbose=False), sample_image("dogs")
+    classifier, photo = network("xception"), sample_image("dogs")
     smooth = explain.smoothgrad(classifier, photo, TARGET, samples=8)
     return smooth.heatmap(), explain.grad_cam(classifier, photo, TARGET).heatmap()
 
@@ -103,9 +103,9 @@ def _(answer):
     wrong = {
         "a": "An image that is grey everywhere has no content, and its map correlates, "
         "too.",
-        "c": "Then the map of a grey image would show the same as the map of the dogs.",
+        "b": "Then the map of a grey image would show the same as the map of the dogs.",
     }
-    check_choice(answer, "b", wrong)
+    check_choice(answer, "c", wrong)
 
 
 def maps_with_a_bug(classifier, photo) -> dict[str, np.ndarray]:

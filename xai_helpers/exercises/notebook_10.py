@@ -5,9 +5,15 @@ from functools import cache
 import numpy as np
 
 from ..core import explain, metrics
-from ..course.loading import load_classifier
 from ..course.samples import sample_image
-from .checking import check_array, check_choice, check_number, exercise, require
+from .checking import (
+    check_array,
+    check_choice,
+    check_number,
+    exercise,
+    network,
+    require,
+)
 
 TARGET = "Egyptian_cat"
 STEPS = 10
@@ -15,15 +21,12 @@ SIDE = 299
 
 
 @cache
-def _xception():
-    return load_classifier("xception", verbose=False)
-
-
-@cache
 def _occlusion_map() -> np.ndarray:
     photos = [sample_image("cat"), sample_image("coffee")]
     mosaic = metrics.mosaic(photos, side=SIDE)
-    return explain.occlusion(_xception(), mosaic, "espresso", patch=60).heatmap()
+    return explain.occlusion(
+        network("xception"), mosaic, "espresso", patch=60
+    ).heatmap()
 
 
 @exercise("10-1")
@@ -76,29 +79,31 @@ def _(answer):
 @exercise("10-3")
 def _(answer):
     wrong = {
-        "a": "Compare the shares as they are with the averaged ones: the averages "
+        "b": "Compare the shares as they are with the averaged ones: the averages "
         "hardly differ.",
         "c": "On the left half, the two classes have different shares: take one minus "
         "the share of espresso.",
     }
-    check_choice(answer, "b", wrong)
+    check_choice(answer, "a", wrong)
 
 
 @cache
 def _curve(kind: str, fill: str = "blurred", inverted: bool = False) -> np.ndarray:
     cat = sample_image("cat")
-    heat = explain.grad_cam(_xception(), cat, TARGET).heatmap()
+    heat = explain.grad_cam(network("xception"), cat, TARGET).heatmap()
     heat = -heat if inverted else heat
     measure = getattr(metrics, kind)
-    return measure(_xception(), cat, heat, TARGET, steps=STEPS, fill=fill).scores
+    return measure(
+        network("xception"), cat, heat, TARGET, steps=STEPS, fill=fill
+    ).scores
 
 
 @cache
 def _logits_of_the_curve() -> np.ndarray:
     cat = sample_image("cat")
-    heat = explain.grad_cam(_xception(), cat, TARGET).heatmap()
+    heat = explain.grad_cam(network("xception"), cat, TARGET).heatmap()
     settings = {"steps": STEPS, "score": "logit"}
-    return metrics.insertion(_xception(), cat, heat, TARGET, **settings).scores
+    return metrics.insertion(network("xception"), cat, heat, TARGET, **settings).scores
 
 
 @exercise("10-4")
@@ -135,7 +140,7 @@ def _(answer):
     wrong = {
         "a": "A map that is 1 everywhere would have a drop of zero. Would it be better "
         "than Grad-CAM, too?",
-        "c": "The score is not the reason: look at the smallest value of the map, and "
+        "b": "The score is not the reason: look at the smallest value of the map, and "
         "at the photo multiplied by it.",
     }
-    check_choice(answer, "b", wrong)
+    check_choice(answer, "c", wrong)

@@ -8,31 +8,36 @@ from ..core import explain
 from ..course.loading import load_classifier
 from ..course.samples import sample_image
 from ..engine.tensorflow import keras
-from .checking import check_array, check_choice, check_number, exercise, require
+from .checking import (
+    check_array,
+    check_choice,
+    check_number,
+    exercise,
+    network,
+    require,
+)
 
 RANGES = ("xception", "unit", "none")
 
 
 @cache
-def _xception():
-    return load_classifier("xception", verbose=False)
-
-
-@cache
 def _cat_model(preprocess: str, grey: str = ""):
     """Xception as a model of one's own: its input range, in colours or in grey."""
-    network, labels = _xception().model, [label for _, label in _xception().classes]
+    xception = network("xception")
+    model, labels = xception.model, [label for _, label in xception.classes]
     if grey:
         rgb = keras.Input((299, 299, 3))
         if grey == "mean":
-            one = keras.ops.mean(rgb, axis=-1, keepdims=True)
+            brightness = keras.ops.mean(rgb, axis=-1, keepdims=True)
         elif grey == "green":
-            one = rgb[..., 1:2]
+            brightness = rgb[..., 1:2]
         else:
-            one = keras.ops.image.rgb_to_grayscale(rgb)
-        network = keras.Model(rgb, network(keras.ops.concatenate([one] * 3, axis=-1)))
+            brightness = keras.ops.image.rgb_to_grayscale(rgb)
+        model = keras.Model(
+            rgb, model(keras.ops.concatenate([brightness] * 3, axis=-1))
+        )
     options = {"preprocess": preprocess, "output": "softmax", "verbose": False}
-    return load_classifier(network, labels=labels, **options)
+    return load_classifier(model, labels=labels, **options)
 
 
 @cache
@@ -44,7 +49,7 @@ def _probabilities(preprocess: str, grey: str = "") -> np.ndarray:
 def _(answer):
     rocket = sample_image("rocket")
     height, width = rocket.shape[:2]
-    _, box = _xception().crop(rocket)
+    _, box = network("xception").crop(rocket)
     share = box.height * box.width / (height * width)
     require(np.max(answer) <= 2, "Give the share as a number from 0 to 1.")
     mistakes = {
@@ -61,7 +66,7 @@ def _(answer):
 
 @exercise("11-2")
 def _(answer):
-    index = _xception().class_index("Egyptian_cat")
+    index = network("xception").class_index("Egyptian_cat")
     expected = [_probabilities(name)[index] for name in RANGES]
     cat = sample_image("cat")
     mistakes = {
@@ -84,7 +89,7 @@ def _(answer):
 
 @exercise("11-3")
 def _(answer):
-    attribution = explain.grad_cam(_xception(), sample_image("officer"))
+    attribution = explain.grad_cam(network("xception"), sample_image("officer"))
     crop, height = attribution.crop, len(attribution.heatmap_on_original())
     rows, bottom = np.arange(height), crop.top + crop.height
     outside = (rows < crop.top) | (rows >= bottom)
@@ -115,12 +120,12 @@ def _(answer):
 @exercise("11-4")
 def _(answer):
     wrong = {
-        "a": "There is a row of the table for a label without letters. What does it do "
+        "b": "There is a row of the table for a label without letters. What does it do "
         "to the score?",
         "c": "The new crops have the same flaw as the training images, so their "
         "accuracy cannot tell a stamp from a press photo.",
     }
-    check_choice(answer, "b", wrong)
+    check_choice(answer, "a", wrong)
 
 
 @exercise("11-5")

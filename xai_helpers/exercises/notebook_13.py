@@ -5,10 +5,9 @@ from functools import cache
 import numpy as np
 
 from ..core import explain
-from ..course.loading import load_classifier
 from ..course.samples import sample_image
 from ..engine.tensorflow import tf
-from .checking import check_array, check_choice, exercise, require
+from .checking import check_array, check_choice, exercise, network, require
 
 STEPS = 8  # of the path in exercise 5
 
@@ -26,11 +25,6 @@ def three_grad_cams(classifier) -> dict:
     }
 
 
-@cache
-def _vgg():
-    return load_classifier("vgg16", verbose=False)
-
-
 @exercise("13-1")
 def _(answer):
     wrong = {
@@ -44,7 +38,7 @@ def _(answer):
 
 @cache
 def _gradient() -> np.ndarray:
-    return explain.gradients(_vgg(), sample_image("cat"), "tabby").map
+    return explain.gradients(network("vgg16"), sample_image("cat"), "tabby").map
 
 
 @exercise("13-2")
@@ -80,9 +74,9 @@ def _(answer):
 def _(answer):
     wrong = {
         "a": "In exhibit 15 the factor is missing. Did the sum come out?",
-        "c": "In exhibit 16 the units are mixed. Did the sum come out?",
+        "b": "In exhibit 16 the units are mixed. Did the sum come out?",
     }
-    check_choice(answer, "b", wrong)
+    check_choice(answer, "c", wrong)
 
 
 @exercise("13-4")
@@ -112,7 +106,7 @@ def _(answer):
 @cache
 def _path() -> tuple[np.ndarray, np.ndarray]:
     """VGG16's input for the cat, and its mean gradient on the way there from zero."""
-    classifier = _vgg()
+    classifier = network("vgg16")
     x = classifier.preprocess(sample_image("cat"))
     points = tf.constant(np.linspace(0, 1, STEPS)[:, None, None, None] * x, "float32")
     with tf.GradientTape() as tape:
@@ -124,7 +118,7 @@ def _path() -> tuple[np.ndarray, np.ndarray]:
 @exercise("13-5")
 def _(answer):
     x, gradient = _path()
-    square, _ = _vgg().crop(sample_image("cat"))
+    square, _ = network("vgg16").crop(sample_image("cat"))
     require(
         np.shape(answer) != (), "The array is asked for, and not its sum or a number."
     )
