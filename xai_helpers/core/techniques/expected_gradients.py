@@ -55,8 +55,10 @@ def expected_gradients(
     -------
     Attribution, or a list of them
         ``values`` float32 (height, width, 3), or (h, w, channels) of the layer, in
-        units of the score. ``checks``: ``sum`` of the values, its ``standard error``,
-        and the ``score difference`` that the sum estimates; the ``relative error``, an
+        units of the score. ``checks``: ``sum`` of the values, its ``standard error``
+        (too large while there are only one or two samples for each photo, for then it
+        does not see what the even places on the path gain), and the ``score
+        difference`` that the sum estimates; the ``relative error``, an
         estimate of how far the map is from the expectation, as a share of the length
         of that; the ``samples``.
 
