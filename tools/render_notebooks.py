@@ -18,6 +18,7 @@ import re
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 from nbformat import NotebookNode
@@ -26,6 +27,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 YOUR_TURN = "# your turn"
+DOCUMENTS = "glossary", "teaching", "installation"  # that notebooks lead to
 
 
 def topics() -> list[Path]:
@@ -176,48 +178,77 @@ def readme_figures(notebook: NotebookNode) -> dict[Path, bytes]:
     return figures
 
 
-def without_formulas(notebook: NotebookNode) -> tuple[NotebookNode, dict[str, str]]:
-    """The notebook with a token for each TeX formula, and the MathML for each token.
+def without_markup(notebook: NotebookNode) -> tuple[NotebookNode, dict[str, str]]:
+    """The notebook with tokens for formulas and folded boxes, and the HTML of each.
 
-    Browsers draw MathML themselves, where TeX needs a script from the web. It is put in
-    after the conversion, whose HTML clean-up would take it apart.
+    Browsers draw MathML themselves, where TeX needs a script from the web. The HTML is
+    put in after the conversion, whose clean-up would take it apart, and which closes a
+    `<details>` before its first paragraph.
     """
     from latex2mathml.converter import convert
 
-    formulas = {}
+    tokens = {}
 
-    def token(match: re.Match) -> str:
-        key = f"formula{len(formulas):03d}end"
-        display = "block" if match[1] else "inline"
-        formulas[key] = convert(match[1] or match[2], display=display)
+    def token(markup: str) -> str:
+        key = f"markup{len(tokens):03d}end"
+        tokens[key] = markup
         return key
+
+    def formula(match: re.Match) -> str:
+        display = "block" if match[1] else "inline"
+        return token(convert(match[1] or match[2], display=display))
+
+    def box(match: re.Match) -> str:
+        return f"\n\n{token(match[0])}\n\n"
 
     copied = nbformat.from_dict(notebook)
     for cell in copied.cells:
         if cell.cell_type == "markdown":
-            formula = r"\$\$(.+?)\$\$|\$([^$\n]+)\$"
-            cell.source = re.sub(formula, token, cell.source, flags=re.S)
-    return copied, formulas
+            pattern = r"\$\$(.+?)\$\$|\$([^$\n]+)\$"
+            cell.source = re.sub(pattern, formula, cell.source, flags=re.S)
+            pattern = r"<details><summary>[^<]*</summary>|</details>"
+            cell.source = re.sub(pattern, box, cell.source)
+    return copied, tokens
+
+
+def document(path: Path) -> NotebookNode:
+    """A markdown file as a notebook of one cell."""
+    cell = nbformat.v4.new_markdown_cell(path.read_text("utf-8"))
+    return nbformat.v4.new_notebook(cells=[cell])
+
+
+LINKS = {  # between notebooks and documents → between their pages
+    r'href="((?:\.\./|solutions/|appendix/)?\d\d_\w+)\.ipynb': r'href="\1.html',
+    r'href="\.\./notebooks/((?:\w+/)?\d\d_\w+)\.ipynb': r'href="../\1.html',
+    r'href="((?:\.\./)*)\.\./docs/(\w+)\.md': r'href="\1docs/\2.html',
+    rf'href="({"|".join(DOCUMENTS)})\.md': r'href="\1.html',
+}
+STYLE = "<style>summary { display: list-item; cursor: pointer }</style>"
+
+
+def github_anchor(match: re.Match) -> str:
+    """An anchor as GitHub writes it: lower case, without punctuation."""
+    return re.sub(r"[^\w-]", "", unquote(match[0])).lower()
 
 
 def write_page(notebook: NotebookNode, target: Path) -> None:
     """One HTML page that needs nothing else, its links leading to the other pages."""
     from nbconvert import HTMLExporter
 
-    notebook, formulas = without_formulas(notebook)
+    notebook, tokens = without_markup(notebook)
     exporter = HTMLExporter(template_name="classic", embed_images=True)
     exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = ""
     exporter.mermaid_js_url = ""
     page, _ = exporter.from_notebook_node(
         notebook, resources={"metadata": {"name": target.stem}}
     )
-    for key, formula in formulas.items():
-        page = page.replace(key, formula)
-    page = re.sub(
-        r'href="((?:\.\./|solutions/|appendix/)?\d\d_\w+)\.ipynb',
-        r'href="\1.html',
-        page,
-    )
+    for key, markup in tokens.items():
+        page = page.replace(f"<p>{key}</p>", markup).replace(key, markup)
+    for link, link_of_page in LINKS.items():
+        page = re.sub(link, link_of_page, page)
+    if target.stem in DOCUMENTS:
+        page = re.sub(r'(?<=<h[1-6] id=")[^"]+|(?<=href="#)[^"]+', github_anchor, page)
+    page = page.replace("</head>", f"{STYLE}</head>", 1)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")
 
@@ -247,6 +278,9 @@ def main() -> int:
                 figure.parent.mkdir(exist_ok=True)
                 figure.write_bytes(content)
     if args.html:
+        for name in DOCUMENTS:
+            page = args.html / "docs" / f"{name}.html"
+            write_page(document(ROOT / "docs" / f"{name}.md"), page)
         print(f"The pages are in {args.html}; begin with 00_start_here.html.")
     return 0
 
