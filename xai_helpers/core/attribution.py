@@ -33,6 +33,7 @@ class Attribution:
     label: str = ""
     score: str = ""  # "logit", "probability" or ""
     score_value: float | None = None  # the target's score on the image itself
+    logits: np.ndarray | None = None  # float32 (classes,), of the image itself
     parameters: dict = field(default_factory=dict)  # of the call, the seed included
     checks: dict = field(default_factory=dict)  # what it can say of its own accuracy
     notes: list = field(default_factory=list)  # what is wrong with the values

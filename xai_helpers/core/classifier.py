@@ -94,10 +94,14 @@ class Classifier(LayeredModel):
 
         changes : ``name``, ``weights_description``, ``preprocess``
         """
+        return Classifier(model=model, **(self.fields | changes))
+
+    @property
+    def fields(self) -> dict:
+        """What the classifier is made of, without the model."""
         names = "name classes weights_description activation output_description blocks"
         same = {name: getattr(self, name) for name in [*names.split(), "fit"]}
-        same["preprocess"] = self._preprocess
-        return Classifier(model=model, **(same | changes))
+        return same | {"preprocess": self._preprocess}
 
     def crop(self, image) -> tuple[np.ndarray, CropBox]:
         """The square that the network sees, uint8 (height, width, 3), and its place.

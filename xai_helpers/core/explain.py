@@ -45,6 +45,7 @@ class Technique:
     question: str  # that a map answers
     quick: Callable[[int], dict] = lambda side: {}  # the square's side → options with
     # which a map takes seconds; the defaults are finer
+    takes_stacks: bool = False  # many images in one call, with a target for each
 
     @cached_property
     def function(self) -> Callable:
@@ -74,8 +75,10 @@ _TABLE = (
     Technique("expected_gradients", "expected gradients",
               "What sets the photo apart from other photos?",
               lambda side: {"samples": 12}),
-    Technique("grad_cam", "Grad-CAM", "Where does a layer have evidence for a class?"),
-    Technique("layer_cam", "Layer-CAM", "Where, with a weight for each of its cells?"),
+    Technique("grad_cam", "Grad-CAM", "Where does a layer have evidence for a class?",
+              takes_stacks=True),
+    Technique("layer_cam", "Layer-CAM", "Where, with a weight for each of its cells?",
+              takes_stacks=True),
     Technique("rise", "RISE", "How high is the score while a pixel is visible?",
               lambda side: {"masks": 200}),
 )  # fmt: skip

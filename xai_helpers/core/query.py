@@ -85,6 +85,7 @@ class Query:
             label = classifier.class_label(self.target)
             fields |= {"target": self.target, "label": label}
             fields |= {"score": self.score, "score_value": self.score_value}
+            fields |= {"logits": self.logits}
         return Attribution(
             values, unit, self.square, self.crop, self.original_size, technique,
             classifier.name, **fields,

@@ -56,13 +56,13 @@ def load_image(source) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _decode(source, f"the {source.mode} image")
+        return decode_image(source, f"the {source.mode} image")
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(bytes(source), "the bytes given")
+        return decode_image(bytes(source), "the bytes given")
     if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        return _decode(_download(source), short_name(source))
+        return decode_image(_download(source), short_name(source))
     if isinstance(source, str) and source.lower().startswith("data:"):
-        return _decode(_data_in(source), short_name(source))
+        return decode_image(_data_in(source), short_name(source))
     if isinstance(source, (str, os.PathLike)):
         return _from_file(Path(os.path.expanduser(source)))
     raise ImageError(
@@ -94,7 +94,7 @@ def _from_file(path: Path) -> np.ndarray:
         content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{name} cannot be read ({error.strerror}).") from error
-    return _decode(content, name)
+    return decode_image(content, name)
 
 
 def _data_in(address: str) -> bytes:
@@ -139,7 +139,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
             f"Got an array of dtype {array.dtype} and shape {array.shape}; expected "
             f"uint8 of shape (height, width, 3), RGB, 0–255.{_advice(array)}"
         )
-    return _decode(Image.fromarray(pixels), "the array")
+    return decode_image(Image.fromarray(pixels), "the array")
 
 
 def _advice(array: np.ndarray) -> str:
@@ -157,8 +157,8 @@ def _advice(array: np.ndarray) -> str:
     return ""
 
 
-def _decode(source: bytes | Image.Image, name: str) -> np.ndarray:
-    """What ``load_image`` returns; ``name`` is for its errors."""
+def decode_image(source: bytes | Image.Image, name: str) -> np.ndarray:
+    """What ``load_image`` returns; ``name`` begins the sentence of an error."""
     image = source
     try:
         if isinstance(source, bytes):
