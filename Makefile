@@ -16,7 +16,7 @@ KIND = $(or $(XAI_WEIGHTS),portable)
 NBVAL_OPTIONS = --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help install weights lab app assignments tables models run test check lint render bench scaling compare time-to-error readme lines heads lock gpu clean
+.PHONY: help install weights lab app assignments tables models run test check lint render bench scaling scale compare time-to-error readme lines heads lock gpu clean
 
 help:
 	@echo "make lab      set up, prepare the weights, open JupyterLab on the first notebook"
@@ -28,6 +28,7 @@ help:
 	@echo "make render   execute the notebooks and write their committed outputs"
 	@echo "make bench    how fast each technique and each slider is on this machine (40 min)"
 	@echo "make scaling  time and memory with more patches, samples, pixels, images (10 min)"
+	@echo "make scale    surveys of 20,000 and of 1,000 photos: speed, memory, kill -9 (25 min)"
 	@echo "make compare  xplique, saliency and captum beside ours (6 GB for their packages)"
 	@echo "make time-to-error  until a sampled map is right: ours, shap and others (25 min)"
 	@echo "make readme   write the generated tables of README.md and docs/"
@@ -105,6 +106,10 @@ scaling: install
 	@$(BIN)/python -m xai_helpers weights fetch
 	@$(BIN)/python tools/scaling.py
 
+scale: install
+	@$(BIN)/python -m xai_helpers weights fetch
+	@$(BIN)/python tools/scale.py
+
 compare: install
 	@$(BIN)/python -m xai_helpers weights fetch
 	@$(BIN)/python tools/compare_libraries.py
@@ -120,6 +125,7 @@ readme: install
 	@$(BIN)/python tools/benchmark.py --readme
 	@$(BIN)/python tools/compare_libraries.py --readme
 	@$(BIN)/python tools/time_to_error.py --readme
+	@$(BIN)/python tools/scale.py --readme
 
 lines: install
 	@$(BIN)/python tools/lines.py

@@ -19,7 +19,7 @@ MODULES = {
     for name, file in FILES.items()
 }
 PACKAGES = {name.removesuffix(".__init__") for name in FILES if "__init__" in name}
-STOREYS = {"engine": 0, "core": 1, "course": 2, "exercises": 3}  # ground floor first
+STOREYS = {"engine": 0, "core": 1, "course": 2, "survey": 2, "exercises": 3}
 FRONT_DOOR = {"xai_helpers", "xai_helpers.__main__"}  # above all storeys
 
 
@@ -58,7 +58,7 @@ def test_every_module_stands_on_one_of_the_storeys():
     for module in MODULES:
         assert module in FRONT_DOOR or storey_of(module), (
             f"{module} stands on no storey: move it to engine (machinery), core (what "
-            "a learner reads) or course (figures, sliders, command line)."
+            "a learner reads), course (figures, sliders, command line) or survey (data sets)."
         )
 
 
@@ -70,7 +70,7 @@ def test_imports_go_downwards_only(module):
         )
         assert not upwards or imported == module, (
             f"{module}, line {line}, imports {imported}: imports go downwards only, "
-            "from course to core to engine. Move what is needed down a storey, or "
+            "from course and survey to core to engine. Move what is needed down a storey, or "
             "hand it over as an argument."
         )
 
@@ -171,8 +171,8 @@ def test_a_technique_reads_like_its_paper():
 
 def test_the_core_can_be_read_in_an_hour():
     lines = count_lines(PACKAGE / "core")
-    assert lines <= 1550, (
-        f"xai_helpers/core has {lines} lines, docstrings included, and 1,550 are "
+    assert lines <= 1700, (
+        f"xai_helpers/core has {lines} lines, docstrings included, and 1,700 are "
         "allowed: it is what a learner reads in an hour. Machinery belongs into the "
         "engine; and what is there twice is needed once."
     )
@@ -180,11 +180,19 @@ def test_the_core_can_be_read_in_an_hour():
 
 def test_the_house_stays_small():
     """Without the techniques' and the exercises' files, so that more have a place."""
-    growing = PACKAGE / "core" / "techniques", PACKAGE / "exercises"
+    growing = PACKAGE / "core" / "techniques", PACKAGE / "exercises", PACKAGE / "survey"
     lines = count_lines(PACKAGE) - sum(map(count_lines, growing))
     assert lines <= 6000, (
-        f"xai_helpers without techniques and exercises has {lines} lines, and 6,000 "
+        f"xai_helpers without techniques, exercises and surveys has {lines} lines, and 6,000 "
         "are allowed: does a library do it, or is it there already?"
+    )
+
+
+def test_the_surveys_stay_small():
+    lines = count_lines(PACKAGE / "survey")
+    assert lines <= 2000, (
+        f"xai_helpers/survey has {lines} lines, and 2,000 are allowed: Dask, pandas, "
+        "scikit-learn and Jinja may do it already."
     )
 
 
@@ -208,6 +216,6 @@ def test_code_lines_are_counted_without_docstring_comments_and_blank_lines():
 def test_the_picture_of_the_storeys_is_that_of_today():
     made = architecture.picture()
     assert architecture.PICTURE.read_text("utf-8") == made, "run `make readme`"
-    for folder in ("course", "core", "core/techniques", "engine"):
+    for folder in ("survey", "course", "core", "core/techniques", "engine"):
         for module in architecture.modules(folder):
             assert f">{module}</text>" in made

@@ -12,6 +12,7 @@ PICTURE = ROOT / "docs" / "architecture.svg"
 WIDTH, LEFT, GAP, ROOM_HEIGHT = 800, 34, 6, 30
 STOREYS = {  # folder → heading, subheading, colour
     "exercises": ("checks of answers", "a file for each notebook", "#e3efe0"),
+    "survey": ("data sets", "all photos of a folder; course/cli starts it", "#ece3f2"),
     "course": ("course tools", "what notebooks, panel and command need", "#f6e8d8"),
     "core": ("to be read", "registry, classifier, query, attribution", "#dcecf7"),
     "core/techniques": ("", "one file for each technique, named after it", "#dcecf7"),

@@ -9,8 +9,8 @@ needs it::
     clf.top(sample_image("cat"))
 
 Storeys; imports go downwards only: ``exercises`` (checks of a learner's answers),
-``course`` (figures, sliders, command line), ``core`` (the techniques, to be read),
-``engine`` (loading, memory, graphs).
+``survey`` (whole data sets), ``course`` (figures, sliders, command line), ``core`` (the
+techniques, to be read), ``engine`` (loading, memory, graphs).
 """
 
 from importlib import import_module

@@ -3,6 +3,8 @@
     xai predict photo.jpg
     xai layers --model vgg16
     xai explain photo.jpg --technique grad_cam --target tabby --out map.png map.npy
+    xai survey photos --out OUT
+    xai report OUT
     xai weights fetch
 
 Each prints its result; errors are one line on stderr, with exit code 1 (2 for a command
@@ -28,16 +30,21 @@ from ..engine.labels import read_labels
 from . import samples
 
 BACKGROUND_COUNT = 20  # photos that the techniques with a background compare with
+UNREADABLE = 3  # the exit code of a survey in which some photos could not be read
 NOT_OPTIONS = {"classifier", "image", "background", "progress"}
 EXAMPLE = "Example: xai explain cat.jpg --technique occlusion --out map.png map.npy"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``xai …``; 0 on success, 1 with one line on stderr, 130 when interrupted."""
+    """``xai …``; 0 on success, 1 with one line on stderr, 130 when interrupted; 3 for
+    a survey that is complete but for photos that could not be read.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
-    args = parser("explain" in arguments[:1]).parse_args(arguments)
+    with_techniques = bool({"explain", "survey"} & {*arguments[:1]})
+    args = parser(with_techniques).parse_args(arguments)
+    code = 0
     try:
-        args.run(args)
+        code = args.run(args) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # the reader (head, less) has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
-    return 0
+    return code
 
 
 def parser(with_techniques: bool = True) -> argparse.ArgumentParser:
@@ -83,8 +90,16 @@ def parser(with_techniques: bool = True) -> argparse.ArgumentParser:
 
     explain = add_command("explain", help="why: a map over the photo", epilog=EXAMPLE)
     explain.set_defaults(run=_explain)
+    example = "Example: xai survey photos --out OUT --technique grad_cam --screen 0"
+    help_text = "a map for each photo of a folder; and what changes of photos do"
+    survey = add_command("survey", help=help_text, epilog=example)
+    survey.set_defaults(run=_survey)
+    report = commands.add_parser("report", help="a survey as pages of HTML")
+    report.set_defaults(run=_report)
+    report.add_argument("survey", metavar="OUT", type=Path, help="as given to survey")
     if with_techniques:
         _add_explain_options(explain)
+        _add_survey_options(survey)
 
     stored = commands.add_parser("weights", help="where the weights are, or fetch them")
     stored.set_defaults(run=_show_weights)
@@ -101,12 +116,9 @@ def parser(with_techniques: bool = True) -> argparse.ArgumentParser:
 
 
 def _add_explain_options(explain: argparse.ArgumentParser) -> None:
-    """Those of the command, and one for each parameter of a registered technique."""
-    from ..core.explain import TECHNIQUES
-
+    """Those of the command, and those of the techniques."""
     add = explain.add_argument
     add("photo", metavar="PHOTO", help="file or address")
-    add("--technique", choices=TECHNIQUES, default="grad_cam", help="default: grad_cam")
     map_file = partial(_output_file, endings=".png .jpg .jpeg .npy")
     out = "the map in the photo's own size: .png, .jpg over the photo; .npy the values"
     add("--out", nargs="+", type=map_file, default=[], metavar="FILE", help=out)
@@ -114,16 +126,40 @@ def _add_explain_options(explain: argparse.ArgumentParser) -> None:
     figure = "photo, map and colour bar side by side, as in the notebooks"
     add("--figure", type=figure_file, metavar="FILE.png", help=figure)
     add("--opacity", type=float, default=0.6, help="of the map (0.6)")
+    _add_technique_options(explain)
 
+
+def _add_survey_options(survey: argparse.ArgumentParser) -> None:
+    """Those of the command, and those of the techniques."""
+    from ..survey.changes import CHANGES
+
+    add = survey.add_argument
+    add("photos", metavar="PHOTOS", help="folder, CSV file (path,label), or address")
+    add("--out", type=Path, required=True, metavar="OUT", help="new, or to go on with")
+    names = f"all (default), none, or some of: {'; '.join(CHANGES)}".replace("%", "%%")
+    add("--changes", nargs="+", default=["all"], metavar="NAME", help=names)
+    add("--screen", type=int, default=25, metavar="N", help="photos a label to change")
+    add("--scheduler", metavar="tcp://HOST:PORT", help="of Dask, on other machines")
+    add("--workers", type=int, metavar="N", help="processes on this machine")
+    add("--part-size", type=int, default=64, metavar="N", help="photos a part (64)")
+    _add_technique_options(survey)
+
+
+def _add_technique_options(command: argparse.ArgumentParser) -> None:
+    """One for each parameter of a registered technique."""
+    from ..core.explain import TECHNIQUES
+
+    add = command.add_argument
+    add("--technique", choices=TECHNIQUES, default="grad_cam", help="default: grad_cam")
     takers: dict[str, list] = {}  # parameter → the techniques that take it, and how
     for technique in TECHNIQUES.values():
         for name, parameter in signature(technique.function).parameters.items():
             if name not in NOT_OPTIONS:
                 takers.setdefault(name, []).append((technique, parameter))
-    group = explain.add_argument_group("parameters of the techniques")
+    group = command.add_argument_group("parameters of the techniques")
     for name in takers:
         _add_parameter(group, name, takers[name])
-    explain.set_defaults(parameters=list(takers))
+    command.set_defaults(parameters=list(takers))
 
 
 def _add_parameter(group, name: str, takers: list) -> None:
@@ -213,20 +249,13 @@ def _explain(args) -> None:
     from ..core.explain import TECHNIQUES
     from . import plots
 
-    technique = TECHNIQUES[args.technique]
-    options = {name: v for name, v in vars(args).items() if name in args.parameters}
-    for name in options:
-        if not technique.takes(name):
-            option = name.replace("_", "-")
-            raise ValueError(f"--{option} means nothing to {technique.name}.")
+    technique, options = TECHNIQUES[args.technique], _technique_options(args)
     for path in filter(None, [*args.out, args.figure]):
         if not path.parent.is_dir():
             raise ValueError(f"There is no folder {path.parent} to put {path.name} in.")
     if not 0 <= args.opacity <= 1:
         raise ValueError(f"--opacity is 0 to 1, not {args.opacity}.")
     photo, classifier = load_image(args.photo), _classifier(args)
-    if options.get("layer", "").isdecimal():
-        options["layer"] = int(options["layer"])
     if technique.takes("background"):
         count, size = BACKGROUND_COUNT, classifier.input_size
         options["background"] = samples.background(count, size, exclude=[photo])
@@ -241,6 +270,55 @@ def _explain(args) -> None:
             plots.save(picture, path)
     if args.figure:
         plots.show(attribution, opacity=args.opacity).save(args.figure)
+
+
+def _technique_options(args) -> dict:
+    """The given parameters of the technique; a ValueError for those of others."""
+    from ..core.explain import TECHNIQUES
+
+    options = {name: v for name, v in vars(args).items() if name in args.parameters}
+    for name in options:
+        if not TECHNIQUES[args.technique].takes(name):
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} means nothing to {args.technique}.")
+    if options.get("layer", "").isdecimal():
+        options["layer"] = int(options["layer"])
+    return options
+
+
+def _survey(args) -> int:
+    from ..core.explain import TECHNIQUES
+    from ..survey import run_survey
+    from ..survey.changes import CHANGES
+
+    options, classifier = _technique_options(args), _classifier(args)
+    if TECHNIQUES[args.technique].takes("background"):
+        size = classifier.input_size
+        options["background"] = samples.background(BACKGROUND_COUNT, size)
+    every = {("all",): list(CHANGES), ("none",): []}
+    options["changes"] = every.get(tuple(args.changes), args.changes)
+    names = "technique", "screen", "scheduler", "workers", "part_size"
+    options |= {name: getattr(args, name) for name in names}
+    try:
+        survey = run_survey(args.photos, args.out, classifier, **options)
+    except KeyboardInterrupt:
+        print("What is done is kept; the same command goes on.", file=sys.stderr)
+        raise
+    bad = survey.photos[survey.photos.error.notna()]
+    duplicates = int(survey.photos.duplicate_of.notna().sum())
+    print(
+        f"{len(survey.photos)} photos in {args.out}: {len(bad)} could not be read, "
+        f"{duplicates} are duplicates. Read on: xai report {args.out}"
+    )
+    for row in bad[:5].itertuples():
+        print(f"error: {row.path}: {row.error}", file=sys.stderr)
+    return UNREADABLE if len(bad) else 0
+
+
+def _report(args) -> None:
+    from ..survey import open_survey, write_report
+
+    print(f"Open {write_report(open_survey(args.survey))}")
 
 
 def _show_weights(args) -> None:

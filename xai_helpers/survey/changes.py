@@ -178,7 +178,7 @@ CHANGES = {change.name: change for change in _TABLE}
 
 @dataclass(frozen=True)
 class Effect:
-    """How a class's probability moves when photos are changed. Shows its description."""
+    """How a class's probability moves when photos are changed; shows itself."""
 
     change: Change
     label: str  # of the class
@@ -199,15 +199,15 @@ class Effect:
 
     @property
     def description(self) -> str:
-        low, high = self.interval
+        low, high = (f"{end:+.3f}".replace("-", "−") for end in self.interval)
         verb = "rises" if self.mean > 0 else "falls"
         return (
             f"{self.change.sentence.rstrip('.')}: on {len(self.before)} photos, the "
             f"probability of {self.label} {verb} by {abs(self.mean):.3f} on average "
             f"(from {self.before.mean():.3f} to {self.after.mean():.3f}; "
             f"{self.confidence:.0%} confidence interval of the change "
-            f"{low:+.3f} to {high:+.3f})."
-        ).replace("-", "−")
+            f"{low} to {high})."
+        )
 
     def __repr__(self) -> str:
         return self.description

@@ -42,7 +42,6 @@ from .store import (
     SurveyWriter,
     open_survey,
     package_versions,
-    replaced,
 )
 
 RIM = 0.1  # of the picture's height and width, on each side
@@ -111,12 +110,11 @@ def run_survey(
     _check_target(classifier, target, listed.label)
     changes = tuple(_change(change) for change in changes)
     job = Job(root, technique, parameters, target, changes, seed)
-    identity, description = _manifest(job, classifier, screen, part_size)
+    identity = _identity(job, classifier, screen)
     job = job._replace(key=_hash(json.dumps(identity)))
-    out = Path(out)
-    writer = SurveyWriter(out, identity, description)
+    describe = partial(_description, job, classifier, identity, part_size)
+    writer = SurveyWriter(Path(out), identity, describe)
     with writer.locked():
-        _write_upsampling(out, job, classifier)
         listed["screened"] = _screened(listed.label, screen if changes else 0)
         missing = _reuse_rows(writer, listed, root)
         parts = _parts(missing, writer)
@@ -146,9 +144,15 @@ class Job(NamedTuple):
 def _change(change: str | Change) -> Change:
     if isinstance(change, Change):
         return change
-    if change not in CHANGES:
-        raise ValueError(f"No change {change!r}; there are {', '.join(CHANGES)}.")
-    return CHANGES[change]
+    plain = {_ascii(name): known for name, known in CHANGES.items()}
+    if _ascii(change) not in plain:
+        raise ValueError(f"No change {change!r}; there are {'; '.join(CHANGES)}.")
+    return plain[_ascii(change)]
+
+
+def _ascii(name: str) -> str:
+    """A name as it can be typed: "turned -45"."""
+    return name.replace("−", "-").replace("°", "")
 
 
 def _class_label(classifier: Classifier, label: str | None) -> str | None:
@@ -170,54 +174,47 @@ def _check_target(classifier: Classifier, target, labels) -> None:
         classifier.class_index(target)
 
 
-def _manifest(job: Job, classifier: Classifier, screen: int, part_size: int):
-    """What two runs of one survey have in common, and what else the manifest says."""
-    [trial] = _attributions(job, classifier, [_noise(classifier)], [_trial_target(job)])
-    technique = explain.TECHNIQUES[job.technique]
-    parameters = {name: _as_json(value) for name, value in job.parameters.items()}
-    identity = {
+def _identity(job: Job, classifier: Classifier, screen: int) -> dict:
+    """What two runs of one survey have in common."""
+    return {
         "technique": job.technique,
-        "parameters": parameters,
+        "parameters": {name: _as_json(value) for name, value in job.parameters.items()},
         "target": job.target if job.target is None else str(job.target),
         "network": network_hash(classifier),
         "seed": job.seed,
         "changes": [change.name for change in job.changes],
         "screen": screen,
     }
-    return identity, {
+
+
+def _description(job: Job, classifier: Classifier, identity: dict, part_size: int):
+    """What else the manifest says, and the upsampling, from a trial on noise.
+
+    So a parameter that makes no sense is an error before the work begins.
+    """
+    shape = *classifier.input_size, 3
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    target = 0 if job.target == OWN_LABEL else job.target
+    [trial] = _attributions(job, classifier, [noise], [target])
+    names = "name", "description", "input_size", "fit", "activation"
+    model = {name: getattr(classifier, name) for name in names}
+    return {
         "root": job.root,
-        "model": {
-            "name": classifier.name,
-            "description": classifier.description,
-            "sha256": identity["network"],
-            "input_size": list(classifier.input_size),
-            "fit": classifier.fit,
-            "activation": classifier.activation,
-        },
+        "model": model | {"sha256": identity["network"]},
         "classes": [label for _, label in classifier.classes],
         "technique": job.technique,
-        "technique_title": technique.title,
-        "parameters": parameters,
+        "technique_title": explain.TECHNIQUES[job.technique].title,
+        "parameters": identity["parameters"],
         "layer": trial.layer,
         "unit": trial.unit,
         "signed": trial.signed,
         "score": trial.score,
-        "map_shape": list(trial.map.shape),
+        "map_shape": trial.map.shape,
         "changes": identity["changes"],
         "seed": job.seed,
         "part_size": part_size,
         "versions": package_versions(),
-    }
-
-
-def _noise(classifier: Classifier) -> np.ndarray:
-    """A picture to try the parameters on before the work begins."""
-    shape = *classifier.input_size, 3
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
-def _trial_target(job: Job):
-    return 0 if job.target == OWN_LABEL else job.target
+    }, trial.upsampling
 
 
 def _as_json(value):
@@ -245,17 +242,6 @@ def network_hash(classifier: Classifier) -> str:
     fed = classifier.preprocess_tensor(ramp.reshape(1, *size, 3))
     digest.update(np.round(fed.astype("float64"), 3).tobytes())
     return digest.hexdigest()
-
-
-def _write_upsampling(out: Path, job: Job, classifier: Classifier) -> None:
-    if not (out / "upsampling.npz").exists():
-        target = [_trial_target(job)]
-        [trial] = _attributions(job, classifier, [_noise(classifier)], target)
-        if trial.upsampling is not None:
-            rows, columns, _ = trial.upsampling
-            with replaced(out / "upsampling.npz") as temporary:
-                with open(temporary, "wb") as file:
-                    np.savez(file, rows=rows, columns=columns)
 
 
 # --- what is still to be done ---------------------------------------------------------

@@ -15,6 +15,7 @@ what a reader finds is whole, whenever the work was stopped.
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
@@ -78,10 +79,11 @@ class SurveyWriter:
 
     identity : dict that can be JSON; a folder that holds a survey with another one is
         a ``SurveyError`` that names the first difference
-    description : dict, the rest of the manifest
+    describe : function () → what else the manifest of a new survey says, and the
+        upsampling of its maps or None
     """
 
-    def __init__(self, out: Path, identity: dict, description: dict):
+    def __init__(self, out: Path, identity: dict, describe: Callable):
         self.out, manifest = Path(out), self.manifest_of(out)
         identity = json.loads(json.dumps(identity))
         for name in identity:
@@ -91,19 +93,27 @@ class SurveyWriter:
                     f"{manifest['identity'].get(name)}, not {identity[name]}. Choose "
                     "another folder, or delete this one."
                 )
-        if not manifest and self.out.exists() and any(self.out.iterdir()):
+        begun = {"parts", "upsampling.npz", ".manifest.json.part"}  # and then stopped
+        if not manifest and self.out.exists() and {*os.listdir(self.out)} - begun:
             raise SurveyError(f"{out} holds other files; choose an empty folder.")
-        (self.out / "parts").mkdir(parents=True, exist_ok=True)
-        if not manifest:
-            manifest = {"identity": identity, **description}
-            text = json.dumps(manifest, indent=1, ensure_ascii=False)
-            with replaced(self.out / "manifest.json") as temporary:
-                temporary.write_text(text, "utf-8")
+        manifest = manifest or self._begin(identity, *describe())
         self.part_size = manifest["part_size"]
         self.shapes = {"maps": manifest["map_shape"]}
         if manifest["changes"]:
             probabilities = 1 + len(manifest["changes"]), len(manifest["classes"])
             self.shapes["changed"] = probabilities
+
+    def _begin(self, identity: dict, description: dict, upsampling) -> dict:
+        (self.out / "parts").mkdir(parents=True, exist_ok=True)
+        if upsampling is not None:
+            matrices = {"rows": upsampling.rows, "columns": upsampling.columns}
+            np.savez(self.out / "upsampling.npz", **matrices)
+        text = json.dumps(
+            {"identity": identity, **description}, indent=1, ensure_ascii=False
+        )
+        with replaced(self.out / "manifest.json") as temporary:
+            temporary.write_text(text, "utf-8")
+        return json.loads(text)
 
     @staticmethod
     def manifest_of(out) -> dict | None:
