@@ -262,6 +262,8 @@ def main() -> None:
             OUT.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
             print(name, results[name], flush=True)
     results = json.loads(OUT.read_text("utf-8"))
+    if missing := PARTS.keys() - results.keys():
+        raise SystemExit(f"The page needs {', '.join(sorted(missing))} as well.")
     rewrite(PAGE, lambda text: replace_between(text, BEGIN, END, tables(results)))
 
 

@@ -308,7 +308,7 @@ def _survey(args) -> int:
     duplicates = int(survey.photos.duplicate_of.notna().sum())
     print(
         f"{len(survey.photos)} photos in {args.out}: {len(bad)} could not be read, "
-        f"{duplicates} are duplicates. Read on: xai report {args.out}"
+        f"{duplicates} repeated. Read on: xai report {args.out}"
     )
     for row in bad[:5].itertuples():
         print(f"error: {row.path}: {row.error}", file=sys.stderr)
