@@ -182,8 +182,8 @@ def test_the_house_stays_small():
     """Without the techniques' and the exercises' files, so that more have a place."""
     growing = PACKAGE / "core" / "techniques", PACKAGE / "exercises", PACKAGE / "survey"
     lines = count_lines(PACKAGE) - sum(map(count_lines, growing))
-    assert lines <= 6000, (
-        f"xai_helpers without techniques, exercises and surveys has {lines} lines, and 6,000 "
+    assert lines <= 6300, (
+        f"xai_helpers without techniques, exercises and surveys has {lines} lines, and 6,300 "
         "are allowed: does a library do it, or is it there already?"
     )
 

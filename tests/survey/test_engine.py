@@ -17,8 +17,9 @@ from PIL import Image
 from toys import photo
 
 from xai_helpers import explain
-from xai_helpers.survey import engine, open_survey, run_survey
+from xai_helpers.survey import engine, open_survey, photos, run_survey
 from xai_helpers.survey.changes import CHANGES
+from xai_helpers.survey.photos import file_bytes
 from xai_helpers.survey.store import SurveyError
 
 HERE = Path(__file__).parent
@@ -187,6 +188,22 @@ def test_only_what_is_new_or_changed_is_computed(
     assert pair == [["cup/copy.png", "cup/002.png"]]
 
 
+def test_a_place_that_did_not_answer_is_tried_again(
+    photo_folder, toy, tmp_path, monkeypatch
+):
+    def no_answer(files, location, size):
+        if location.endswith("000.png"):
+            raise TimeoutError("no answer")
+        return file_bytes(files, location, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(photos, "file_bytes", no_answer)
+        first = run_survey(photo_folder, tmp_path / "out", toy, **PART)
+    assert first.photos.error.dropna().tolist() == ["no answer"]
+    second = run_survey(photo_folder, tmp_path / "out", toy, **PART)
+    assert second.photos.error.isna().all() and len(second.photos) == 24
+
+
 @pytest.mark.parametrize(
     ("changed", "name"),
     [
@@ -276,9 +293,9 @@ if __name__ == "__main__":
 """
 
 
-def start_survey(photos, out, options="progress=False"):
+def start_survey(folder, out, options="progress=False"):
     script = out.with_suffix(".py")
-    values = {"tests": HERE.parent, "photos": photos, "out": out, "options": options}
+    values = {"tests": HERE.parent, "photos": folder, "out": out, "options": options}
     script.write_text(SURVEY.format(**values))
     return subprocess.Popen([sys.executable, script])
 
@@ -287,8 +304,8 @@ def test_a_killed_survey_goes_on(tmp_path, toy):
     """kill -9 in the middle: no part that was done is computed again."""
     from survey_toys import write_photos
 
-    photos, out = write_photos(tmp_path / "photos", 240), tmp_path / "out"
-    process = start_survey(photos, out)
+    folder, out = write_photos(tmp_path / "photos", 240), tmp_path / "out"
+    process = start_survey(folder, out)
     while len(list((out / "parts").glob("*.parquet"))) < 10:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
@@ -297,11 +314,11 @@ def test_a_killed_survey_goes_on(tmp_path, toy):
     times = {n: t for n, t in part_times(out).items() if n.endswith(".parquet")}
     assert 10 <= len(times) < 60
     options = {"changes": ["mirrored"], **PART}
-    survey = run_survey(photos, out, toy, **options)
+    survey = run_survey(folder, out, toy, **options)
     kept = part_times(out)
     assert all(kept[name] == times[name] for name in times if not name.startswith("."))
     assert len(kept) == 60
-    assert_same(survey, run_survey(photos, tmp_path / "whole", toy, **options))
+    assert_same(survey, run_survey(folder, tmp_path / "whole", toy, **options))
 
 
 def test_two_surveys_do_not_write_into_one_folder(photo_folder, toy, tmp_path):

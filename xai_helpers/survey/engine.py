@@ -78,7 +78,7 @@ def run_survey(
     scheduler : str or None, the address of a Dask scheduler, "tcp://host:8786"
     workers : int or None
         None: this process computes, with all processors. A number: so many processes
-        on this machine.
+        on this machine; a script then needs ``if __name__ == "__main__":``.
     part_size : int, photos of one part
     seed : int, of techniques and changes that are random
     progress : see ``explain``
@@ -195,7 +195,7 @@ def _description(job: Job, classifier: Classifier, identity: dict, part_size: in
     shape = *classifier.input_size, 3
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     target = 0 if job.target == OWN_LABEL else job.target
-    [trial] = _attributions(job, classifier, [noise], [target])
+    [trial] = _attributions(job, classifier, [noise], [target], False)
     names = "name", "description", "input_size", "fit", "activation"
     model = {name: getattr(classifier, name) for name in names}
     return {
@@ -262,7 +262,8 @@ def _reuse_rows(writer: SurveyWriter, listed: pd.DataFrame, root: str) -> pd.Dat
     if not len(done):
         return listed
     key = ["path", "stamp", "label", "screened"]
-    known = set(done[key].itertuples(index=False, name=None))
+    was_read = done.sha256.notna()  # else its place did not answer: tried again
+    known = set(done[was_read][key].itertuples(index=False, name=None))
     is_done = [row in known for row in listed[key].itertuples(index=False, name=None)]
     missing = listed[~np.array(is_done)]
     files, _ = fsspec.url_to_fs(root)
@@ -328,7 +329,7 @@ def _cluster(scheduler: str | None, workers: int | None):
     with (
         LocalCluster(
             processes=workers is not None,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=0,
             **options,
         ) as cluster,
@@ -362,14 +363,29 @@ def _compute(client, job: Job, classifier, writer, parts: dict, progress) -> Non
             "memory: use fewer workers, or XAI_MEMORY_MB=256. What is done is kept."
         ) from error
     finally:
-        _jobs.pop(job.key, None)
+        if in_this_process := _jobs.pop(job.key, None):
+            in_this_process.stopped.set()
         with suppress(Exception):  # a scheduler that has gone needs no tidying
             client.unregister_worker_plugin(plugin.name)
 
 
 # --- on a worker ----------------------------------------------------------------------
 
-_jobs: dict[str, tuple] = {}  # by key: the job, its classifier, a lock
+
+class LoadedJob(NamedTuple):
+    """A job on a worker, with its network."""
+
+    job: Job
+    classifier: Classifier
+    lock: threading.Lock  # one part at a time is computed, with all threads
+    stopped: threading.Event  # by Ctrl-C in this process
+
+
+_jobs: dict[str, LoadedJob] = {}  # by key
+
+
+def _load_job(job: Job, classifier: Classifier) -> None:
+    _jobs[job.key] = LoadedJob(job, classifier, threading.Lock(), threading.Event())
 
 
 class NetworkPlugin(WorkerPlugin):
@@ -390,7 +406,7 @@ class NetworkPlugin(WorkerPlugin):
             path.write_bytes(self.content)
             model = load_keras_file(path)
         job, fields = cloudpickle.loads(self.functions)
-        _jobs[self.key] = job, Classifier(model=model, **fields), threading.Lock()
+        _load_job(job, Classifier(model=model, **fields))
 
     def teardown(self, worker) -> None:
         _jobs.pop(self.key, None)
@@ -400,7 +416,7 @@ def _plugin_of(job: Job, classifier: Classifier, client) -> NetworkPlugin:
     """With the network as a file, for workers in processes of their own."""
     schemes = {address.partition("://")[0] for address in client.nthreads()}
     if schemes == {"inproc"}:
-        _jobs[job.key] = job, classifier, threading.Lock()
+        _load_job(job, classifier)
         return NetworkPlugin(job, b"", {})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.keras"
@@ -438,28 +454,33 @@ def _is_installed(module) -> bool:
 
 def compute_part(key: str, number: int, photos: list) -> tuple[int, list[dict], dict]:
     """Rows, maps and probabilities of a part. Runs on a worker."""
-    job, classifier, lock = _jobs[key]
+    job, classifier, lock, stopped = _jobs[key]
     files, _ = fsspec.url_to_fs(job.root)
     size, fit = classifier.input_size, classifier.fit
     reads = [read_photo(files, photo, size, fit) for photo in photos]
     with lock:  # the next part's photos are read meanwhile
-        return number, *_explain_part(job, classifier, photos, reads)
+        return number, *_explain_part(job, classifier, photos, reads, stopped)
 
 
-def _explain_part(job: Job, classifier: Classifier, photos, reads):
+def _explain_part(job: Job, classifier: Classifier, photos, reads, stopped):
+    def stop_if_asked(done: int, total: int) -> None:
+        if stopped.is_set():
+            raise explain.Cancelled
+
     good = [k for k, read in enumerate(reads) if read.error is None]
     squares = [reads[k].square for k in good]
     own = job.target == OWN_LABEL
     targets = [photos[k].label if own else job.target for k in good]
-    attributions = _attributions(job, classifier, squares, targets) if good else []
-    rows, shape = [_error_row(*pair) for pair in zip(photos, reads, strict=True)], None
-    arrays = {}
+    rows, arrays = [_error_row(*pair) for pair in zip(photos, reads, strict=True)], {}
+    if not good:
+        return rows, arrays
+    attributions = _attributions(job, classifier, squares, targets, stop_if_asked)
     for k, attribution in zip(good, attributions, strict=True):
-        shape = attribution.map.shape
-        maps = arrays.setdefault("maps", np.zeros((len(rows), *shape), "float16"))
+        shape = len(rows), *attribution.map.shape
+        maps = arrays.setdefault("maps", np.zeros(shape, "float16"))
         rows[k] |= _result_row(classifier, attribution)
         maps[k] = attribution.map / (rows[k]["peak"] or 1)
-    if job.changes and good:
+    if job.changes:
         probabilities = len(rows), 1 + len(job.changes), len(classifier.classes)
         arrays["changed"] = np.zeros(probabilities, "float32")
         for k in good:
@@ -477,13 +498,11 @@ def changed_pictures(job: Job, read) -> np.ndarray:
     return np.stack([read.square, *(c.apply(read.square, seed) for c in job.changes)])
 
 
-def _attributions(
-    job: Job, classifier: Classifier, squares: list, targets: list
-) -> list:
+def _attributions(job: Job, classifier: Classifier, squares, targets, progress) -> list:
     """Of all squares; together, where the technique takes a list."""
     technique = explain.TECHNIQUES[job.technique]
     options = {"seed": job.seed} if technique.takes("seed") else {}
-    options |= {"progress": False} if technique.takes("progress") else {}
+    options |= {"progress": progress} if technique.takes("progress") else {}
     unknown = [name for name in job.parameters if not technique.takes(name)]
     if unknown:
         known = ", ".join(signature(technique.function).parameters)
