@@ -7,6 +7,7 @@
 ``average_drop``          show only what the map calls important: is it enough?
 ``randomise_layers``      a network of noise: does the map notice?
 ``rank_correlation``      do two maps order the pixels alike?
+``evidence``              a test of one map: would another place do as well?
 ``REFERENCE_MAPS``        maps that know nothing of the network, to be beaten
 ========================  ==========================================================
 
@@ -36,6 +37,7 @@ from ..engine.maps import (  # noqa: F401
 )  # fmt: skip
 from ..engine.wrapping import randomised_copy
 from .classifier import Classifier
+from .evidence import evidence  # noqa: F401  public here
 from .query import Query
 
 

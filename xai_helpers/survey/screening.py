@@ -55,6 +55,7 @@ class Finding:
     """One cell in words, and the photos behind it."""
 
     change: str
+    change_index: int
     label: str
     sentence: str
     photos: tuple[int, ...]  # places in the list of photos, largest gain first
@@ -116,7 +117,8 @@ def screen(
     draws = np.zeros((resamples, 0))
     if photos := len(labels):
         shares = np.full(photos, 1 / photos)
-        draws = np.random.default_rng(seed).multinomial(photos, shares, resamples)
+        rng = np.random.default_rng(seed)
+        draws = rng.multinomial(photos, shares, resamples).astype("float64")
     means, errors = np.zeros((2, len(changes), len(classes)))
     largest, smallest = np.zeros((2, resamples))
     for k in range(len(changes)):
@@ -181,13 +183,8 @@ def _finding(matrix: Screening, cell: pd.Series, photos: int) -> Finding:
     gains = np.where(matrix.other[:, label], matrix.gains[:, change, label], -np.inf)
     first = np.argsort(-gains, kind="stable")[:photos]
     first = [int(place) for place in first if gains[place] > 0]
-    return Finding(
-        cell.change,
-        cell["class"],
-        sentence,
-        tuple(first),
-        tuple(map(float, gains[first])),
-    )
+    photos = tuple(first), tuple(map(float, gains[first]))
+    return Finding(cell.change, change, cell["class"], sentence, *photos)
 
 
 def largest_columns(matrix: Screening, count: int) -> list[int]:
