@@ -13,7 +13,16 @@ import pytest
 from PIL import Image
 from toys import photo, saveable
 
-from xai_helpers import cli, explain, keras, load_classifier, load_image, plots, tf
+from xai_helpers import (
+    cli,
+    explain,
+    keras,
+    load_classifier,
+    load_image,
+    metrics,
+    plots,
+    tf,
+)
 from xai_helpers.course import samples
 from xai_helpers.engine import precision, weights
 
@@ -510,3 +519,15 @@ def test_the_file_written_has_the_name_asked_for(xai, folder, tmp_path):
     code, _, _ = xai("explain", folder / "photo.png", "--out", tmp_path / "M.NPY")
     assert code == 0
     assert np.load(tmp_path / "M.NPY", allow_pickle=False).shape == (40, 64)
+
+
+@pytest.mark.parametrize("technique", ["grad_cam", "activations"])
+def test_evidence_prints_the_sentence_of_the_test(xai, folder, classifier, technique):
+    photo = load_image(folder / "photo.png")
+    attribution = explain.TECHNIQUES[technique].call(classifier, photo)
+    arguments = "explain", folder / "photo.png", "--technique", technique
+    code, out, _ = xai(*arguments, "--evidence")
+    expected = metrics.evidence(classifier, attribution).description
+    assert code == 0
+    assert out.splitlines() == [attribution.description, expected]
+    assert xai(*arguments)[1].splitlines() == [attribution.description]

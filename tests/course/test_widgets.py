@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from toys import pooled_toy
 
-from xai_helpers import explain, keras, load_classifier, plots, widgets
+from xai_helpers import explain, keras, load_classifier, metrics, plots, widgets
 from xai_helpers.course.controls import CONTROLS, controls_of
 
 layers = keras.layers
@@ -825,6 +825,80 @@ def test_without_a_background_the_courses_other_photos_are_one(networks, monkeyp
     assert explorer.attribution.parameters["background"] == len(OTHERS)
     ((count, size, exclude),) = asked
     assert (count, size) == (20, (32, 32)) and exclude is photos["red"]
+
+
+# --- the test of a map ----------------------------------------------------------------
+
+
+def test_the_button_tests_the_map_that_is_shown(networks, photos):
+    explorer = open_explorer("panel", networks, photos)
+    explorer.technique.value = "integrated_gradients"
+    explorer.wait()
+    assert explorer.test_result.value == "" and not explorer.test.disabled
+    explorer.test.click()
+    explorer.wait()
+    expected = metrics.evidence(networks[0], explorer.attribution, progress=False)
+    assert explorer.test_result.value == html.escape(expected.description)
+    assert explorer.cancel.layout.visibility == "hidden" and not explorer.test.disabled
+    explorer.opacity.value = 0.3  # the same map
+    assert explorer.test_result.value
+    explorer.target.value = explorer.target.options[2][1]  # another map
+    assert explorer.test_result.value == ""
+
+
+@pytest.fixture
+def gated_test(networks, photos, monkeypatch):
+    explorer, gate = open_explorer("grad_cam", networks, photos), Gate(metrics.evidence)
+    monkeypatch.setattr(metrics, "evidence", gate)
+    explorer.test.click()
+    assert gate.reached.wait(20)
+    return explorer, gate
+
+
+def test_a_test_shows_its_progress_and_can_be_cancelled(gated_test):
+    explorer, gate = gated_test
+    attribution, picture = explorer.attribution, explorer.image.value
+    assert (explorer.progress.value, explorer.progress.max) == (1, 10)
+    assert explorer.cancel.layout.visibility == "visible" and explorer.test.disabled
+    explorer.cancel.click()
+    gate.go.set()
+    explorer.wait()
+    assert explorer.test_result.value == "The test was cancelled."
+    assert explorer.attribution is attribution and explorer.image.value == picture
+    assert explorer.cancel.layout.visibility == "hidden" and not explorer.test.disabled
+
+
+def test_a_test_of_a_map_that_is_gone_is_not_shown(gated_test):
+    explorer, gate = gated_test
+    explorer.photo.value = "tall"
+    gate.go.set()
+    explorer.wait()
+    assert explorer.test_result.value == ""
+    assert explorer.attribution.original_size == (70, 33)
+    assert not explorer.test.disabled
+
+
+def test_a_test_that_fails_says_so(networks, photos, monkeypatch):
+    def failing(*args, **kwargs):
+        raise MemoryError("no room for <this>")
+
+    explorer = open_explorer("grad_cam", networks, photos)
+    monkeypatch.setattr(metrics, "evidence", failing)
+    explorer.test.click()
+    explorer.wait()
+    assert explorer.test_result.value == "no room for &lt;this&gt;"
+
+
+def test_there_is_nothing_to_test_without_a_map(gated):
+    explorer, gate = gated
+    explorer.options["patch"].value += 1
+    assert gate.reached.wait(20) and explorer.test.disabled
+    explorer.cancel.click()
+    gate.go.set()
+    explorer.wait()
+    assert explorer.attribution is None and explorer.test.disabled
+    explorer.test.click()
+    assert explorer.test_result.value == ""
 
 
 # --- leaving --------------------------------------------------------------------------

@@ -126,6 +126,8 @@ def _add_explain_options(explain: argparse.ArgumentParser) -> None:
     figure = "photo, map and colour bar side by side, as in the notebooks"
     add("--figure", type=figure_file, metavar="FILE.png", help=figure)
     add("--opacity", type=float, default=0.6, help="of the map (0.6)")
+    test = "also test whether the score falls further without what is marked"
+    add("--evidence", action="store_true", help=f"{test} than by chance: a sentence")
     _add_technique_options(explain)
 
 
@@ -246,6 +248,7 @@ def _predict(args) -> None:
 
 
 def _explain(args) -> None:
+    from ..core import metrics
     from ..core.explain import TECHNIQUES
     from . import plots
 
@@ -270,6 +273,8 @@ def _explain(args) -> None:
             plots.save(picture, path)
     if args.figure:
         plots.show(attribution, opacity=args.opacity).save(args.figure)
+    if args.evidence:
+        print(metrics.evidence(classifier, attribution).description)
 
 
 def _technique_options(args) -> dict:

@@ -10,11 +10,12 @@ import html
 import os
 import threading
 from collections import namedtuple
+from functools import partial
 
 import ipywidgets as ipw
 import numpy as np
 
-from ..core import explain
+from ..core import explain, metrics
 from ..core.attribution import Attribution
 from ..core.classifier import Classifier
 from ..engine.checks import SCORES
@@ -38,6 +39,7 @@ class Explorer(ipw.VBox):
     ``photo, network, target, search, technique, layer, score, opacity, upload``, and
     ``options``, a dict of the technique's own. ``attribution`` is what is shown,
     ``image`` its picture, ``message`` its words, or a sentence that says what is wrong.
+    ``test``, a button, puts what ``metrics.evidence`` says of it into ``test_result``.
     """
 
     def __init__(self, name, classifiers, photos=None, start=None, background=None):
@@ -68,6 +70,7 @@ class Explorer(ipw.VBox):
         self.search.observe(self._searched, "value")
         self.opacity.observe(self._draw, "value")
         self.cancel.on_click(lambda button: self.stop())
+        self.test.on_click(self._test_map)
 
     def __repr__(self) -> str:
         title = "All techniques" if self._is_panel else self._technique.title
@@ -105,11 +108,15 @@ class Explorer(ipw.VBox):
         self.image = ipw.Image(value=BLANK, layout=layout)
         self.message = ipw.HTML(layout={"width": "430px"})
         self.progress, self.cancel = ipw.IntProgress(), ipw.Button(description="cancel")
+        tooltip = "Does the score fall further without what is marked than by chance?"
+        self.test = ipw.Button(description="Test this map", tooltip=tooltip)
+        self.test_result = ipw.HTML(layout={"width": "430px"})
         self._upload_row, self._options_box = ipw.HBox(), ipw.VBox()
         self._renew_upload()
         column = [self.photo, self._upload_row, self.network, self.technique]
         column += [self.target, self.search, self.layer, self.score, self._options_box]
         column += [self.opacity, ipw.HBox([self.progress, self.cancel]), self.message]
+        column += [self.test, self.test_result]
         super().__init__([ipw.HBox([ipw.VBox(column), self.image])])
 
     def _renew_upload(self) -> None:
@@ -256,7 +263,7 @@ class Explorer(ipw.VBox):
     def _abandon(self) -> None:
         """What runs is stopped, and has nothing to say any more."""
         self.stop()
-        self._stopped = threading.Event()
+        self._stopped, self.test_result.value = threading.Event(), ""
         self._show_progress(False)
 
     def _update(self, change=None) -> None:
@@ -273,23 +280,47 @@ class Explorer(ipw.VBox):
         elif controls_of(request.technique).at_once and not self._is_panel:
             self._run(*work)
         else:
-            self._show_progress(True)
             self._say("Computing …")
-            # Not a daemon: a process that leaves TensorFlow behind in a thread aborts.
-            # When the main thread has ended, this one ends after its batch.
-            thread = threading.Thread(target=self._run, args=work, daemon=False)
-            self._threads = [t for t in self._threads if t.is_alive()] + [thread]
-            thread.start()
+            self._start(self._run, work)
+
+    def _start(self, function, arguments: tuple) -> None:
+        """Run it beside, with a bar and a button to cancel."""
+        self._show_progress(True)
+        # Not a daemon: a process that leaves TensorFlow behind in a thread aborts.
+        # When the main thread has ended, this one ends after its batch.
+        thread = threading.Thread(target=function, args=arguments, daemon=False)
+        self._threads = [t for t in self._threads if t.is_alive()] + [thread]
+        thread.start()
+
+    def _report(self, stopped: threading.Event, done: int, total: int) -> None:
+        """The progress of what runs beside; raises when it has to stop."""
+        if stopped.is_set() or not threading.main_thread().is_alive():
+            raise explain.Cancelled
+        self.progress.max, self.progress.value = total, done
+
+    def _test_map(self, button=None) -> None:
+        if self.attribution is not None:
+            self._abandon()
+            self.test_result.value = "Testing …"
+            work = self.attribution, self.network.value, self._stopped
+            self._start(self._run_test, work)
+
+    def _run_test(self, attribution, classifier, stopped: threading.Event) -> None:
+        try:
+            progress = partial(self._report, stopped)
+            text = metrics.evidence(classifier, attribution, progress=progress)
+        except explain.Cancelled:
+            text = "The test was cancelled."
+        except Exception as error:  # whatever it is, the reader sees it as a sentence
+            text = error
+        if stopped is self._stopped:  # else the map is another one by now
+            self.test_result.value = html.escape(str(text))
+            self._show_progress(False)
 
     def _run(self, request: Request, photo, stopped: threading.Event) -> None:
-        def progress(done, total):
-            if stopped.is_set() or not threading.main_thread().is_alive():
-                raise explain.Cancelled
-            self.progress.max, self.progress.value = total, done
-
         classifier = self.classifiers[request.network]
         technique = explain.TECHNIQUES[request.technique]
-        options = dict(request.options) | {"progress": progress}
+        options = dict(request.options) | {"progress": partial(self._report, stopped)}
         try:
             if technique.takes("background"):
                 options["background"] = self.background
@@ -330,6 +361,7 @@ class Explorer(ipw.VBox):
         if isinstance(result, list):
             result = next(each for each in result if each.layer == self.layer.value)
         self.attribution, text = result, result.description
+        self.test.disabled = False
         if self._shows_channels:
             picture = plots.channel_montage(result, side=IMAGE_SIZE // 4)
             text += " Each channel has colours of its own."
@@ -348,10 +380,12 @@ class Explorer(ipw.VBox):
         self.progress.value = 0
         visibility = "visible" if is_running else "hidden"
         self.progress.layout.visibility = self.cancel.layout.visibility = visibility
+        self.test.disabled = is_running or self.attribution is None
 
     def _fail(self, error) -> None:
         """No picture beside controls that it does not belong to."""
         self.attribution, self.image.value = None, BLANK
+        self.test.disabled = True
         self._say(error)
 
     def _say(self, text) -> None:
