@@ -249,7 +249,7 @@ def test_a_planted_effect_is_told_with_its_photos(survey, tmp_path):
     index = check(write_report(stub, tmp_path).parent)[-1]
     assert "The change “turned 30°” raises the probability of cup by" in index.text
     assert list(tmp_path.glob("images/changed-0-*.jpg"))
-    assert "surely above zero" in index.text
+    assert "+ above zero with this confidence" in index.text
 
 
 def test_the_changed_photo_is_the_one_that_the_network_was_given(survey, classifier):

@@ -282,7 +282,8 @@ def _mean_picture(
 
 def _map_picture(mean: np.ndarray, text: str) -> plots.Picture:
     colours = "signed" if mean.min() < 0 else "positive"
-    return plots.heatmaps([mean], columns=1, colours=colours, title=text)
+    drawn = plots.heatmaps([mean], columns=1, colours=colours)
+    return plots.Picture(drawn.figure, f"{text}, in its own cells.")
 
 
 def _mean_of_all(pages: _Pages, classes: list[dict]) -> dict | None:
