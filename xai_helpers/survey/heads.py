@@ -13,6 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from ..core.classifier import Classifier
 from ..engine.tensorflow import keras
 
+TOLERANCE = 1e-6  # of the fit; with scikit-learn's 1e-4, rounding changes predictions
+
 
 def pooled_model(classifier: Classifier) -> keras.Model:
     """Preprocessed pictures → the mean of each channel of the default layer.
@@ -85,7 +87,8 @@ def fit_head(
     if len(images) != len(labels):
         raise ValueError(f"There are {len(images)} photos and {len(labels)} labels.")
     features = pooled_features(classifier, images)
-    regression = LogisticRegression(C=strength, max_iter=5000).fit(features, labels)
+    regression = LogisticRegression(C=strength, max_iter=5000, tol=TOLERANCE)
+    regression.fit(features, labels)
     return with_head(classifier, regression)
 
 
