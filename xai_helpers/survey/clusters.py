@@ -188,5 +188,6 @@ def draw_embedding(panel, clusters: Clusters, thumbnails: dict) -> None:
     panel.set_title("maps that are alike lie near each other (t-SNE)", fontsize=9)
     panel.set(xticks=[], yticks=[])
     panel.margins(0.1)
-    if clusters.count:
-        panel.legend(fontsize=8, loc="best")
+    if clusters.count > 1:  # below, where no map lies
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "frameon": False}
+        panel.legend(fontsize=8, ncols=5, **place)
