@@ -8,7 +8,7 @@ from toys import detector, linear, photo, pooled_toy
 
 from xai_helpers import explain, metrics
 from xai_helpers.engine.fills import baseline_image
-from xai_helpers.engine.random_places import random_place
+from xai_helpers.engine.random_places import Evidence, random_place
 
 SIZE = (20, 28)
 
@@ -163,6 +163,19 @@ def test_where_the_subject_is_in_the_middle_the_text_says_what_passes_too():
     assert set(test.passing_rivals) == mirrors | {"a bell in the middle"}
     assert "this test cannot tell them apart" in test.description
     assert "so it does for its mirror image, itself upside down" in repr(test)
+
+
+@pytest.mark.parametrize(
+    ("better", "words"),
+    [(0, "depends on this place"), (1, "not beyond chance"), (4, "finds no sign")],
+)
+def test_three_answers(better, words):
+    """Of 19 random places, so many do better: p = 0.05, 0.1 and 0.25."""
+    random_falls = np.repeat([[2.0]] * better + [[0.5]] * (19 - better), 3, axis=1)
+    falls = np.ones(3)
+    test = Evidence("the logit of cat", (0.1, 0.2, 0.3), falls, random_falls, {})
+    assert test.p_value == (1 + better) / 20
+    assert words in test.description and f"{19 - better} of 19" in test.description
 
 
 # --- every kind of map ----------------------------------------------------------------

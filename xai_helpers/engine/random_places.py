@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEVEL = 0.05  # of the test, in words: rarer than this is called no accident
+LEVEL = 0.05  # p up to here is called a sign that the map's place matters …
+DOUBT = 0.2  # … and from here on none at all; between them, the test leaves it open
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,8 +59,13 @@ class Evidence:
             f"it falls further than at {more} of {len(means)} random places "
             f"(p = {self.p_value:.2g}), "
         )
-        if self.p_value > LEVEL:
+        if self.p_value > DOUBT:
             return f"{text}so this test finds no sign that the map's place is right."
+        if self.p_value > LEVEL:
+            return (
+                f"{text}which speaks for the map's place, but is not beyond chance; a "
+                "place next to the right one often does as well."
+            )
         if names := self.passing_rivals:
             listed = f"{', '.join(names[:-1])} and {names[-1]}".removeprefix(" and ")
             return (
