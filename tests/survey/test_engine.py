@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from survey_toys import write_photos
 from toys import photo
 
 from xai_helpers import explain
@@ -106,6 +107,17 @@ def test_any_technique(photo_folder, toy, tmp_path, technique, options):
         alone = function(toy, photo_folder / row.path, **options, **seed).map
         np.testing.assert_allclose(values, alone, atol=1e-3 * np.abs(alone).max())
         assert survey.attribution(row).map.shape == alone.shape
+
+
+def test_photos_in_no_class_folder_beside_others(photo_folder, toy, tmp_path):
+    Image.fromarray(photo((40, 50), 99)).save(photo_folder / "alone.png")
+    (photo_folder / "broken.png").write_text("no picture")
+    survey = run_survey(photo_folder, tmp_path / "out", toy, changes=["grey"])
+    rows = survey.photos.set_index("path")
+    assert rows.label["alone.png"] is None and rows.label["broken.png"] is None
+    assert rows.label["cat/000.png"] == "cat"
+    assert rows.prediction["alone.png"] in {label for _, label in toy.classes}
+    assert rows.error["broken.png"] and rows.screened["alone.png"]
 
 
 def test_probabilities_of_changed_photos(photo_folder, toy, tmp_path):
@@ -302,8 +314,6 @@ def start_survey(folder, out, options="progress=False"):
 
 def test_a_killed_survey_goes_on(tmp_path, toy):
     """kill -9 in the middle: no part that was done is computed again."""
-    from survey_toys import write_photos
-
     folder, out = write_photos(tmp_path / "photos", 240), tmp_path / "out"
     process = start_survey(folder, out)
     while len(list((out / "parts").glob("*.parquet"))) < 10:
@@ -399,3 +409,18 @@ def test_a_scheduler_that_does_not_answer(photo_folder, toy, tmp_path, monkeypat
     with pytest.raises(SurveyError, match=r"No Dask scheduler answers at tcp"):
         address = "tcp://127.0.0.1:9"
         run_survey(photo_folder, tmp_path / "out", toy, scheduler=address)
+
+
+def test_a_part_made_again_has_the_same_bits(xception, tmp_path):
+    """A network that has computed nothing yet compiles for other shapes first."""
+    photos, out = write_photos(tmp_path / "photos", 19), tmp_path / "OUT"
+    fresh = xception.with_model(xception.model)
+    whole = run_survey(photos, out, fresh, progress=False)
+    maps = whole.maps(whole.photos)
+    [part] = (out / "parts").glob("*.parquet")
+    part.unlink()
+    fresh = xception.with_model(xception.model)
+    again = run_survey(photos, out, fresh, progress=False)
+    assert np.array_equal(again.maps(again.photos), maps)
+    columns = whole.photos.columns
+    assert again.photos[columns].equals(whole.photos[columns])

@@ -173,6 +173,19 @@ _TABLE = (
 CHANGES = {change.name: change for change in _TABLE}
 
 
+def changed_pictures(
+    square: np.ndarray, changes: Sequence[Change], seed: int, sha256: str
+) -> np.ndarray:
+    """The square and all its changes, uint8 (1 + changes, height, width, 3).
+
+    seed, sha256 : of the survey, and of the photo's file; from them follow the random
+        places, so that a photo has the same ones wherever it lies
+    """
+    seeds = np.random.SeedSequence((seed, int(sha256[:8], 16)))
+    seed = int(seeds.generate_state(1)[0])
+    return np.stack([square, *(change.apply(square, seed) for change in changes)])
+
+
 # --- what they do to the answer -------------------------------------------------------
 
 

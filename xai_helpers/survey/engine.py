@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cloudpickle
+import dask
 import fsspec
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ from ..engine.batches import Progress, progress_bar
 from ..engine.checks import check_count
 from ..engine.keras_files import load_keras_file
 from ..engine.tensorflow import tf
-from .changes import CHANGES, Change
+from .changes import CHANGES, Change, changed_pictures
 from .photos import list_photos, read_photo
 from .store import (
     Survey,
@@ -48,6 +49,8 @@ RIM = 0.1  # of the picture's height and width, on each side
 OWN_LABEL = "label"  # as the target: the label that the photo's folder has
 ANSWER_SECONDS = 15  # that a scheduler has to answer …
 WORKER_SECONDS = 60  # … and to have a worker
+# Dask's log of events holds the photos of a part; by default, 1,000 events are kept.
+KEEP_FEW_EVENTS = {"distributed.admin.low-level-log-length": 20}
 
 
 def run_survey(
@@ -106,9 +109,11 @@ def run_survey(
     if technique not in explain.TECHNIQUES:
         names = ", ".join(explain.TECHNIQUES)
         raise ValueError(f"technique is one of {names}, not {technique!r}.")
-    listed["label"] = [_class_label(classifier, label) for label in listed.label]
+    labels = [_class_label(classifier, label) for label in listed.label]
+    listed["label"] = pd.Series(labels, dtype=object)  # else None would become NaN
     _check_target(classifier, target, listed.label)
     changes = tuple(_change(change) for change in changes)
+    classifier = classifier.with_model(classifier.model)  # nothing compiled yet
     job = Job(root, technique, parameters, target, changes, seed)
     identity = _identity(job, classifier, screen)
     job = job._replace(key=_hash(json.dumps(identity)))
@@ -192,10 +197,7 @@ def _description(job: Job, classifier: Classifier, identity: dict, part_size: in
 
     So a parameter that makes no sense is an error before the work begins.
     """
-    shape = *classifier.input_size, 3
-    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    target = 0 if job.target == OWN_LABEL else job.target
-    [trial] = _attributions(job, classifier, [noise], [target], False)
+    [trial] = _trial(job, classifier, 1)
     names = "name", "description", "input_size", "fit", "activation"
     model = {name: getattr(classifier, name) for name in names}
     return {
@@ -215,6 +217,14 @@ def _description(job: Job, classifier: Classifier, identity: dict, part_size: in
         "part_size": part_size,
         "versions": package_versions(),
     }, trial.upsampling
+
+
+def _trial(job: Job, classifier: Classifier, count: int) -> list:
+    """The attributions of so many pictures of noise."""
+    shape = *classifier.input_size, 3
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    target = 0 if job.target == OWN_LABEL else job.target
+    return _attributions(job, classifier, [noise] * count, [target] * count, False)
 
 
 def _as_json(value):
@@ -327,6 +337,7 @@ def _cluster(scheduler: str | None, workers: int | None):
         "threads_per_worker": 2 if workers is None else threads,
     }
     with (
+        dask.config.set(KEEP_FEW_EVENTS),
         LocalCluster(
             processes=workers is not None,
             dashboard_address="127.0.0.1:0",
@@ -385,6 +396,15 @@ _jobs: dict[str, LoadedJob] = {}  # by key
 
 
 def _load_job(job: Job, classifier: Classifier) -> None:
+    """Also compiles, for one photo and for several, always in this order.
+
+    TensorFlow compiles for the first shape that comes, and then for all others, and the
+    two may differ in a map's last digit. So no map depends on what came before it.
+    """
+    for count in (1, 2):
+        attributions = _trial(job, classifier, count)
+        if job.changes or attributions[0].logits is None:
+            classifier.logits_of(np.stack([each.image for each in attributions]))
     _jobs[job.key] = LoadedJob(job, classifier, threading.Lock(), threading.Event())
 
 
@@ -458,44 +478,38 @@ def compute_part(key: str, number: int, photos: list) -> tuple[int, list[dict], 
     files, _ = fsspec.url_to_fs(job.root)
     size, fit = classifier.input_size, classifier.fit
     reads = [read_photo(files, photo, size, fit) for photo in photos]
-    with lock:  # the next part's photos are read meanwhile
-        return number, *_explain_part(job, classifier, photos, reads, stopped)
-
-
-def _explain_part(job: Job, classifier: Classifier, photos, reads, stopped):
-    def stop_if_asked(done: int, total: int) -> None:
-        if stopped.is_set():
-            raise explain.Cancelled
-
     good = [k for k, read in enumerate(reads) if read.error is None]
-    squares = [reads[k].square for k in good]
     own = job.target == OWN_LABEL
     targets = [photos[k].label if own else job.target for k in good]
     rows, arrays = [_error_row(*pair) for pair in zip(photos, reads, strict=True)], {}
     if not good:
-        return rows, arrays
-    attributions = _attributions(job, classifier, squares, targets, stop_if_asked)
-    for k, attribution in zip(good, attributions, strict=True):
-        shape = len(rows), *attribution.map.shape
-        maps = arrays.setdefault("maps", np.zeros(shape, "float16"))
-        rows[k] |= _result_row(classifier, attribution)
-        maps[k] = attribution.map / (rows[k]["peak"] or 1)
-    if job.changes:
-        probabilities = len(rows), 1 + len(job.changes), len(classifier.classes)
-        arrays["changed"] = np.zeros(probabilities, "float32")
+        return number, rows, arrays
+
+    def stop_if_asked(done: int, total: int) -> None:
+        if stopped.is_set():
+            raise explain.Cancelled
+
+    squares = [reads[k].square for k in good]
+    with lock:  # meanwhile, the photos of the next part are read
+        attributions = _attributions(job, classifier, squares, targets, stop_if_asked)
+        if job.changes:
+            shape = len(rows), 1 + len(job.changes), len(classifier.classes)
+            arrays["changed"] = np.zeros(shape, "float32")
         for k in good:
-            if photos[k].screened:
-                changed = changed_pictures(job, reads[k])
+            if job.changes and photos[k].screened:
+                facts = job.seed, reads[k].sha256
+                changed = changed_pictures(reads[k].square, job.changes, *facts)
                 logits = classifier.logits_of(changed)
                 arrays["changed"][k] = classifier.to_probabilities(logits)
-    return rows, arrays
-
-
-def changed_pictures(job: Job, read) -> np.ndarray:
-    """The photo and all its changes, uint8 (1 + changes, height, width, 3)."""
-    seed = (job.seed, int(read.sha256[:8], 16))  # of the photo, wherever it lies
-    seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-    return np.stack([read.square, *(c.apply(read.square, seed) for c in job.changes)])
+        if attributions[0].logits is None:  # of a technique without a target
+            logits = classifier.logits_of(np.stack(squares))
+        else:
+            logits = [attribution.logits for attribution in attributions]
+    arrays["maps"] = np.zeros((len(rows), *attributions[0].map.shape), "float16")
+    for k, attribution, answer in zip(good, attributions, logits, strict=True):
+        rows[k] |= _result_row(classifier, attribution, answer)
+        arrays["maps"][k] = attribution.map / (rows[k]["peak"] or 1)
+    return number, rows, arrays
 
 
 def _attributions(job: Job, classifier: Classifier, squares, targets, progress) -> list:
@@ -521,10 +535,7 @@ def _error_row(photo, read) -> dict:
     return row
 
 
-def _result_row(classifier: Classifier, attribution) -> dict:
-    logits = attribution.logits
-    if logits is None:  # of a technique without a target
-        logits = classifier.logits_of(attribution.image[None])[0]
+def _result_row(classifier: Classifier, attribution, logits: np.ndarray) -> dict:
     probabilities = classifier.to_probabilities(logits[None])[0]
     top, target = int(logits.argmax()), attribution.target
     row = {"prediction": classifier.class_label(top), "prediction_index": top}

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import jinja2
 import numpy as np
@@ -386,11 +385,9 @@ def _moved(
 
 def changed_square(survey, row, name: str, square: np.ndarray) -> np.ndarray | None:
     """The square as the survey changed it; None if the change is not one of ours."""
-    from .changes import CHANGES  # here, for they load TensorFlow
-    from .engine import changed_pictures
+    from .changes import CHANGES, changed_pictures  # here, for they load TensorFlow
 
     if name not in CHANGES:
         return None
-    job = SimpleNamespace(seed=survey.manifest["seed"], changes=[CHANGES[name]])
-    read = SimpleNamespace(sha256=row.sha256, square=square)
-    return changed_pictures(job, read)[1]
+    facts = survey.manifest["seed"], row.sha256
+    return changed_pictures(square, [CHANGES[name]], *facts)[1]
