@@ -1,6 +1,6 @@
 """How a survey scales: data/tables/scale.json, and the tables of docs/surveys.md.
 
-    make scale                        measure (25 minutes on two cores)
+    make scale                        measure (12 minutes on two cores)
     python tools/scale.py --only tiny    measure a part again: tiny, real, kill, workers
     python tools/scale.py --readme    write the tables of docs/surveys.md
 
@@ -111,7 +111,7 @@ def tiny() -> dict:
 def real() -> dict:
     """Bare passes: over squares that are in memory, before and after the survey."""
     photos, classifier = write_photos(REAL), load_classifier("xception", verbose=False)
-    squares = [classifier.crop(path)[0] for path in sorted(photos.rglob("*.jpg"))[:160]]
+    squares = [classifier.crop(path)[0] for path in sorted(photos.rglob("*.jpg"))[:480]]
     explain.grad_cam(classifier, squares[:32], **QUIET)  # compiled
 
     def bare_passes() -> float:
