@@ -91,3 +91,12 @@ def trace_count(monkeypatch):
     return lambda: sum(
         function.experimental_get_tracing_count() for function in functions.values()
     )
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, for the tests marked with ``browsers.MARKS``."""
+    import browsers
+
+    with browsers.chromium() as chromium:
+        yield chromium

@@ -16,34 +16,14 @@ import urllib.request
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import browsers
 import nbformat
 import numpy as np
 import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent.parent
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-try:
-    from playwright.sync_api import sync_playwright
-except ModuleNotFoundError:
-    sync_playwright = None
-
-MISSING = [
-    name
-    for name, part in {
-        "Chromium (apt install chromium)": BROWSER,
-        "playwright (pip install playwright)": sync_playwright,
-    }.items()
-    if part is None
-]
-REQUIRED = bool(os.environ.get("CI")) and sys.platform == "linux"  # there, a failure
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        bool(MISSING) and not REQUIRED, reason=f"no {' and no '.join(MISSING)}"
-    ),
-]
+pytestmark = browsers.MARKS
 
 # Two networks: with many layers, few of which everything passes through, and with few.
 PANEL = """
@@ -201,13 +181,6 @@ def run_all_cells(page) -> None:
         if prompt.inner_text() not in ("[ ]:", ""):
             return
     raise AssertionError("JupyterLab does not run the notebook.")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    assert not MISSING, f"CI without {' and '.join(MISSING)}"
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
 
 
 @pytest.fixture(scope="module", params=SERVERS)
