@@ -144,7 +144,7 @@ def opened(browser, kind: str, folder: Path, *options: str):
             wait_for(f"http://127.0.0.1:{port}/", server)
             page = browser.new_page(viewport={"width": 1300, "height": 1000})
             page.on("pageerror", lambda error: errors.append(str(error)))
-            page.goto(f"http://127.0.0.1:{port}{PATHS[kind]}")
+            page.goto(f"http://127.0.0.1:{port}{PATHS[kind]}", timeout=120_000)
             panel = Panel(page, folder)
             if kind == "lab":
                 run_all_cells(page)
@@ -213,6 +213,42 @@ def test_the_layer_slider_gets_the_layer_that_python_chose(panel):
     panel.select("technique", "Grad-CAM")
     assert panel.holds(lambda: panel.shows_layer("add5")), panel.state()
     assert panel.readout.is_visible()
+
+
+def test_the_picture_before_is_pale(panel):
+    """When it is so is tested in test_widgets.py; its bar and button are beside it."""
+    image = panel.page.locator(".xai-picture img")
+    opacity = "image => getComputedStyle(image).opacity"
+    assert float(image.evaluate(opacity)) == 1
+    image.evaluate("image => image.parentElement.classList.add('xai-old')")
+    assert panel.holds(lambda: float(image.evaluate(opacity)) < 0.5)
+    image.evaluate("image => image.parentElement.classList.remove('xai-old')")
+    assert panel.holds(lambda: float(image.evaluate(opacity)) == 1)
+    cancel = panel.page.locator("button", has_text="cancel")
+    assert 0 < image.bounding_box()["y"] - cancel.bounding_box()["y"] < 60
+
+
+@pytest.mark.parametrize("width", [390, 900])
+def test_on_a_narrow_screen_the_picture_goes_below_the_controls(panel, width):
+    if width == 390 and "/lab" in panel.page.url:
+        pytest.skip("JupyterLab's own bars leave nothing of a phone's width.")
+    panel.page.set_viewport_size({"width": width, "height": 900})
+    time.sleep(1)
+    technique = panel.page.get_by_label("technique", exact=True)
+    image = panel.page.locator(".xai-picture img")
+    try:
+        area, *boxes = (
+            part.bounding_box()
+            for part in (panel.page.locator(".xai-columns"), technique, image)
+        )
+    finally:
+        panel.page.set_viewport_size({"width": 1300, "height": 1000})
+    assert area["x"] + area["width"] <= width
+    for box in boxes:
+        assert area["x"] - 1 <= box["x"]
+        assert box["x"] + box["width"] <= area["x"] + area["width"] + 1
+    if width == 390:
+        assert boxes[1]["y"] > boxes[0]["y"] + boxes[0]["height"]
 
 
 def test_a_photo_of_over_10_mb_arrives(panel):

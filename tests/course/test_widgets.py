@@ -344,6 +344,22 @@ def test_two_networks_of_one_name_are_two_networks(photos):
     assert {index for _, index in explorer.target.options} <= {0, 1, 2}
 
 
+def test_the_chosen_class_stays_when_the_other_network_has_it(photos):
+    """Not by its number: the other network has the classes in another order."""
+    one, two = toy(1), toy(2, labels=[*reversed(LABELS)])
+    few = toy(3, labels=LABELS[:2])
+    panel = open_explorer("panel", [one, two, few], photos)
+    last = LABELS[-1]
+    panel.search.value = last
+    panel.network.value = two
+    assert two.classes[panel.target.value][1] == last
+    panel.technique.value = "occlusion"
+    assert two.classes[panel.target.value][1] == last
+    panel.network.value = few  # does not know it: its own top class
+    assert panel.target.value == few.top(photos[panel.photo.value])[0].index
+    panel.wait()
+
+
 def test_a_start_that_the_controls_cannot_show_is_refused(networks, photos, noise):
     clf, photo = networks[0], photos["tall"]
 
@@ -418,6 +434,25 @@ def test_a_network_without_maps_is_said(networks, photos, open_it):
     assert explorer.attribution.model == "toy1"
     explorer = open_explorer(open_it, flat, photos)
     assert "no layer has learned maps" in explorer.message.value
+
+
+def test_the_picture_before_is_marked_while_the_next_one_is_computed(gated):
+    explorer, gate = gated
+
+    def is_marked():
+        [box] = [box for box in boxes(explorer) if explorer.image in box.children]
+        return "xai-old" in box._dom_classes
+
+    assert explorer.attribution is not None and not is_marked()
+    explorer.options["patch"].value += 1
+    assert is_marked()
+    explorer.options["patch"].value -= 1  # known
+    assert not is_marked()
+    explorer.options["patch"].value += 2
+    assert is_marked()
+    gate.go.set()
+    explorer.wait()
+    assert not is_marked()
 
 
 def test_back_to_what_is_known_while_something_runs(gated):

@@ -26,6 +26,22 @@ from .controls import PIXELS, STYLE, choice, controls_of, restore, slider
 IMAGE_SIZE = 448  # of the picture, in pixels of the screen
 BLANK = plots.png(np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 255, "uint8"))
 
+# The picture of other settings is pale, with a word on it, from a moment on in which a
+# fast technique has its answer; and what does not fit beside the controls goes below.
+LOOK = """<style>
+.xai-columns { flex-flow: row wrap; }
+.xai-columns .jupyter-widgets {
+  min-width: 0; max-width: calc(100% - 4px); box-sizing: border-box; }
+.xai-picture { position: relative; width: fit-content; }
+.xai-picture img { max-width: 100% !important; }
+.xai-picture.xai-old img { opacity: 0.35; transition: opacity 0s 0.08s; }
+.xai-picture.xai-old::after {
+  content: "Computing … this picture is the one before"; position: absolute;
+  top: 8px; left: 8px; padding: 4px 8px; color: white; background: #333;
+  animation: xai-appear 0s linear 0.08s both; }
+@keyframes xai-appear { from { visibility: hidden; } to { visibility: visible; } }
+</style>"""
+
 # What a map depends on, as the controls stood when it was asked for. A photo is a name
 # and a version, for another one of that name may be uploaded; a network is its place
 # among the classifiers; options are pairs of name and value, what the function takes.
@@ -106,6 +122,7 @@ class Explorer(ipw.VBox):
         self.opacity = slider("opacity", opacity, 0, 1, 0.05, continuous_update=True)
         layout = {"max_width": f"{IMAGE_SIZE}px", "align_self": "flex-start"}
         self.image = ipw.Image(value=BLANK, layout=layout)
+        self._picture_box = ipw.Box([self.image]).add_class("xai-picture")
         self.message = ipw.HTML(layout={"width": "430px"})
         self.progress, self.cancel = ipw.IntProgress(), ipw.Button(description="cancel")
         tooltip = "Does the score fall further without what is marked than by chance?"
@@ -115,9 +132,10 @@ class Explorer(ipw.VBox):
         self._renew_upload()
         column = [self.photo, self._upload_row, self.network, self.technique]
         column += [self.target, self.search, self.layer, self.score, self._options_box]
-        column += [self.opacity, ipw.HBox([self.progress, self.cancel]), self.message]
-        column += [self.test, self.test_result]
-        super().__init__([ipw.HBox([ipw.VBox(column), self.image])])
+        column += [self.opacity, self.message, self.test, self.test_result]
+        progress = ipw.HBox([self.progress, self.cancel])
+        columns = ipw.VBox(column), ipw.VBox([progress, self._picture_box])
+        super().__init__([ipw.HBox(columns).add_class("xai-columns"), ipw.HTML(LOOK)])
 
     def _renew_upload(self) -> None:
         # A file above the server's limit for a message, 10 MiB if ``make`` does not
@@ -234,8 +252,17 @@ class Explorer(ipw.VBox):
         if not self._is_filling:
             self._abandon()
             self._renew_upload()
-            is_same_photo = change["owner"] is self.technique
-            self._refill(self.target.value if is_same_photo else None)
+            self._refill(self._kept_target(change))
+
+    def _kept_target(self, change) -> int | None:
+        """The chosen class, if the photo is the same and the network has it."""
+        target = self.target.value
+        if change["owner"] is self.photo or target is None:
+            return None
+        if change["owner"] is self.network:
+            chosen, classes = change["old"].classes[target], change["new"].classes
+            return classes.index(chosen) if chosen in classes else None
+        return target
 
     def _searched(self, change) -> None:
         if change["new"].strip():
@@ -272,6 +299,7 @@ class Explorer(ipw.VBox):
         if change and change["owner"] is self.layer:
             self._chosen_layer = change["new"]
         self._abandon()
+        self._mark_as_old(self.attribution is not None)
         request = self._request()
         work = (request, self.photos[request.photo], self._stopped)
         if request in self.results:
@@ -374,6 +402,7 @@ class Explorer(ipw.VBox):
             height, width, channels = self.network.value.layer(result.layer).shape
             text += f" The layer: {height} × {width} cells, {channels} channels."
         self.image.value = plots.png(picture, IMAGE_SIZE)
+        self._mark_as_old(False)
         self._say(text)
 
     def _show_progress(self, is_running: bool) -> None:
@@ -382,9 +411,17 @@ class Explorer(ipw.VBox):
         self.progress.layout.visibility = self.cancel.layout.visibility = visibility
         self.test.disabled = is_running or self.attribution is None
 
+    def _mark_as_old(self, is_old: bool) -> None:
+        """The picture does not belong to the controls any more, or does again."""
+        change = (
+            self._picture_box.add_class if is_old else self._picture_box.remove_class
+        )
+        change("xai-old")
+
     def _fail(self, error) -> None:
         """No picture beside controls that it does not belong to."""
         self.attribution, self.image.value = None, BLANK
+        self._mark_as_old(False)
         self.test.disabled = True
         self._say(error)
 
