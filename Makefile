@@ -28,7 +28,7 @@ help:
 	@echo "make render   execute the notebooks and write their committed outputs"
 	@echo "make bench    how fast each technique and each slider is on this machine (40 min)"
 	@echo "make scaling  time and memory with more patches, samples, pixels, images (10 min)"
-	@echo "make scale    surveys of 20,000 and of 1,000 photos: speed, memory, kill -9 (12 min)"
+	@echo "make scale    surveys of 20,000 and of 1,000 photos: speed, memory, kill -9 (15 min)"
 	@echo "make compare  xplique, saliency and captum beside ours (6 GB for their packages)"
 	@echo "make time-to-error  until a sampled map is right: ours, shap and others (25 min)"
 	@echo "make readme   write the generated tables of README.md and docs/"

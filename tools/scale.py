@@ -1,6 +1,6 @@
 """How a survey scales: data/tables/scale.json, and the tables of docs/surveys.md.
 
-    make scale                        measure (12 minutes on two cores)
+    make scale                        measure (15 minutes on two cores)
     python tools/scale.py --only tiny    measure a part again: tiny, real, kill, workers
     python tools/scale.py --readme    write the tables of docs/surveys.md
 
