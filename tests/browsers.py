@@ -39,11 +39,14 @@ def chromium():
         yield playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
 
 
-def axe_findings(page) -> list[str]:
-    """What axe calls serious or critical on a page, a line each: rule and place."""
+def axe_findings(page, part: str | None = None) -> list[str]:
+    """What axe calls serious or critical on a page, or in a part of it that a CSS
+    selector names; a line each: rule and place.
+    """
+    result = Axe().run(page, context=part, options={"preload": False}).response
     return [
         f"{rule['id']} ({rule['impact']}): {node['html']}"
-        for rule in Axe().run(page, options={"preload": False}).response["violations"]
+        for rule in result["violations"]
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     ]

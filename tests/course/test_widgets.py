@@ -248,6 +248,29 @@ def test_long_work_shows_its_progress_and_can_be_cancelled(gated):
     assert explorer.cancel.layout.visibility == "hidden"
 
 
+def test_what_was_abandoned_before_it_began_is_never_computed(gated):
+    """One at a time: only the first and the last of seven changes cost anything."""
+    explorer, gate = gated
+    calls, real = [], gate.real
+    gate.real = lambda *args, **kwargs: calls.append(kwargs) or real(*args, **kwargs)
+    for _ in range(7):
+        explorer.options["patch"].value += 1
+        gate.reached.wait(20)
+    gate.go.set()
+    explorer.wait()
+    [last] = calls
+    assert last["patch"] == explorer.options["patch"].value
+
+
+def test_the_picture_has_an_alternative_text(networks, photos):
+    explorer = open_explorer("grad_cam", networks, photos)
+    expected = f"wide. {explorer.attribution.description}"
+    assert explorer.image.alt == expected
+    explorer.photo.value = "tall"
+    assert explorer.image.alt.startswith("tall. Grad-CAM")
+    assert explorer.image.alt != expected
+
+
 def test_a_control_moved_meanwhile_wins(gated):
     explorer, gate = gated
     explorer.options["patch"].value += 1
@@ -439,20 +462,16 @@ def test_a_network_without_maps_is_said(networks, photos, open_it):
 def test_the_picture_before_is_marked_while_the_next_one_is_computed(gated):
     explorer, gate = gated
 
-    def is_marked():
-        [box] = [box for box in boxes(explorer) if explorer.image in box.children]
-        return "xai-old" in box._dom_classes
-
-    assert explorer.attribution is not None and not is_marked()
+    assert explorer.attribution is not None and not explorer.image.is_old
     explorer.options["patch"].value += 1
-    assert is_marked()
+    assert explorer.image.is_old
     explorer.options["patch"].value -= 1  # known
-    assert not is_marked()
+    assert not explorer.image.is_old
     explorer.options["patch"].value += 2
-    assert is_marked()
+    assert explorer.image.is_old
     gate.go.set()
     explorer.wait()
-    assert not is_marked()
+    assert not explorer.image.is_old
 
 
 def test_back_to_what_is_known_while_something_runs(gated):
@@ -528,8 +547,6 @@ def test_a_picture_that_is_late_does_not_replace_the_next(
 
 def test_the_words_say_where_the_colours_end(networks, photos):
     explorer = widgets.explore("grad_cam", networks[0], photos)
-    height, width, channels = networks[0].layer(explorer.layer.value).shape
-    assert f"{height} × {width} cells, {channels} channels" in explorer.message.value
     top = plots.colour_limit([explorer.attribution])
     assert explorer.attribution.map.any()
     assert f"Colours: 0–{top:.3g}" in explorer.message.value
@@ -569,50 +586,6 @@ def test_only_controls_that_the_technique_takes_are_displayed(explorer):
         explorer.wait()
 
 
-# --- the layer slider in a browser ----------------------------------------------------
-
-
-class Browser:
-    """What a browser's slider does (see test_browser.py for a real one).
-
-    Given fewer options than its place, it moves to the last and sends that back.
-    """
-
-    def __init__(self, slider):
-        self.slider, self.place, self.sent_back = slider, slider.index, []
-        slider.observe(self.options_changed, "_options_labels")
-        slider.observe(self.index_changed, "index")
-
-    def options_changed(self, change):
-        if self.place >= len(change["new"]):
-            self.place = len(change["new"]) - 1
-            self.sent_back.append(self.place)
-
-    def index_changed(self, change):
-        self.place = change["new"]
-
-
-def test_the_browser_has_no_reason_to_send_a_layer_back(photos):
-    """Fewer layers at the other network, and at the other technique."""
-    keras.utils.set_random_seed(0)
-    inputs = x = keras.Input((32, 32, 3))
-    for _ in range(4):
-        x = layers.Add()([x, layers.Conv2D(3, 3, padding="same")(x)])
-    outputs = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
-    many = load_classifier(keras.Model(inputs, outputs, name="many"), verbose=False)
-    panel = open_explorer("panel", [many, toy(1)], photos)
-    browser = Browser(panel.layer)
-    few = many.bottlenecks
-    panel.technique.value = "expected_gradients"
-    assert panel.layer.value == ["pixels", *few][(len(few) + 2) // 2]
-    panel.technique.value = "grad_cam"
-    assert panel.layer.value == many.default_layer.name
-    panel.network.value = panel.classifiers[1]
-    assert panel.layer.value == "two"
-    panel.wait()
-    assert browser.sent_back == []
-
-
 def test_a_chosen_layer_stays_when_the_technique_has_it(networks, photos):
     panel = open_explorer("panel", networks[0], photos)
     defaults = {"grad_cam": "two", "expected_gradients": "pool", "activations": "two"}
@@ -635,10 +608,10 @@ def test_a_chosen_layer_stays_when_the_technique_has_it(networks, photos):
 # --- a photo of one's own -------------------------------------------------------------
 
 
-def uploaded(name, content):
+def uploaded(name, content, size=None):
     """What the browser sends."""
     now = datetime.datetime(2026, 1, 1)
-    about = {"name": name, "type": "image/png", "size": len(content)}
+    about = {"name": name, "type": "image/png", "size": size or len(content)}
     return ({**about, "content": memoryview(content), "last_modified": now},)
 
 
@@ -668,6 +641,14 @@ def test_an_upload_that_is_no_picture_gets_a_sentence(explorer):
     assert "not a picture" in explorer.message.value
     assert explorer.photo.value == before
     assert explorer.attribution is attribution
+
+
+def test_a_large_file_that_the_browser_cannot_read_gets_a_sentence(explorer):
+    """It comes without its content: see frontend/upload.js."""
+    explorer.upload.value = uploaded("scan.tiff", b"", size=31_000_000)
+    explorer.wait()
+    sentence = "scan.tiff has 31 MB and is not a picture that your browser can read."
+    assert explorer.message.value.startswith(sentence)
 
 
 def test_an_old_photo_that_is_still_computed_is_not_shown_as_the_new(gated, noise):
@@ -703,36 +684,6 @@ def test_the_same_file_can_be_uploaded_twice(explorer, noise):
         explorer.wait()
         assert explorer.photo.value == "x.png"
         assert explorer.upload.value == ()
-
-
-def test_the_limit_of_an_upload_stands_beside_its_button(networks, photos, monkeypatch):
-    def limit(explorer):
-        (row,) = [box for box in boxes(explorer) if explorer.upload in box.children]
-        return row.children[1].value
-
-    assert limit(open_explorer("grad_cam", networks, photos)) == "at most 10 MB"
-    monkeypatch.setenv("XAI_UPLOAD_MB", "100")  # as the Makefile sets it
-    assert limit(open_explorer("grad_cam", networks, photos)) == "at most 100 MB"
-
-
-def boxes(widget):
-    """All boxes in a widget."""
-    for child in getattr(widget, "children", ()):
-        if hasattr(child, "children"):
-            yield child
-            yield from boxes(child)
-
-
-def test_a_button_that_gets_no_answer_is_replaced(networks, photos, noise):
-    """After a file that was too large: see ``_renew_upload``."""
-    explorer = open_explorer("grad_cam", networks, photos)
-    dead = explorer.upload
-    explorer.photo.value = "tall"
-    assert explorer.upload is not dead
-    assert any(explorer.upload in box.children for box in boxes(explorer))
-    assert not any(dead in box.children for box in boxes(explorer))
-    explorer.upload.value = uploaded("x.png", plots.png(noise(33, 52, 9)))
-    assert explorer.photo.value == "x.png"
 
 
 # --- the panel ------------------------------------------------------------------------

@@ -24,9 +24,18 @@ def test_a_batch_is_divided_evenly():
 
 def test_progress_is_reported_after_each_batch():
     reports = []
-    for _ in batches.batch_slices(16, 6, "", lambda *report: reports.append(report)):
+    for _ in batches.batch_slices(16, 4, "", lambda *report: reports.append(report)):
         reports.append("work")
-    assert reports == ["work", (6, 16), "work", (12, 16), "work", (16, 16)]
+    assert reports == [
+        "work",
+        (4, 16),
+        "work",
+        (8, 16),
+        "work",
+        (12, 16),
+        "work",
+        (16, 16),
+    ]
 
 
 def test_cancelled_ends_the_work_after_the_batch():
@@ -35,9 +44,9 @@ def test_cancelled_ends_the_work_after_the_batch():
 
     worked = []
     with pytest.raises(explain.Cancelled):
-        for part in batches.batch_slices(16, 6, "", stop):
+        for part in batches.batch_slices(16, 4, "", stop):
             worked.append(part)
-    assert worked == [slice(0, 6)]
+    assert worked == [slice(0, 4)]
 
 
 @pytest.mark.parametrize(("watched", "shown"), [("1", True), ("0", False)])
@@ -111,3 +120,17 @@ def test_a_bad_memory_setting_does_not_break_the_import():
         env={**os.environ, "XAI_MEMORY_MB": "lots"},
         check=True,
     )
+
+
+@pytest.mark.parametrize("total, size, expected", [(48, 16, 4), (400, 32, 25)])
+def test_a_function_that_is_told_of_progress_hears_often(total, size, expected):
+    """Its bar moves, and cancelling waits for few images; else nothing changes."""
+    reports = []
+    slices = batches.batch_slices(
+        total, size, "x", lambda *report: reports.append(report)
+    )
+    lengths = [part.stop - part.start for part in slices]
+    assert sum(lengths) == total and max(lengths) == expected
+    assert reports[-1] == (total, total) and len(reports) >= 12
+    lengths = [p.stop - p.start for p in batches.batch_slices(total, size, "x", False)]
+    assert max(lengths) > expected

@@ -13,6 +13,7 @@ import ipywidgets as ipw
 
 from ..core.classifier import Classifier
 from ..engine.fills import BASELINES
+from . import browser_widgets as browser
 
 STYLE = {"layout": {"width": "430px"}, "style": {"description_width": "90px"}}
 PIXELS = "pixels"  # on the layer slider: the network's input, ``layer=None``
@@ -24,7 +25,8 @@ def choice(text: str, options=(), **more) -> ipw.Dropdown:
 
 def slider(text: str, value, low, high, step=1, **more):
     """A slider that answers when it is released, for what takes seconds."""
-    make = ipw.FloatSlider if isinstance(value, float) else ipw.IntSlider
+    is_float = isinstance(value, float)
+    make = browser.FloatSlider if is_float else browser.IntSlider
     value, span = min(max(value, low), high), {"min": low, "max": high, "step": step}
     more = {"continuous_update": False} | span | more | STYLE
     return make(value, description=text, **more)

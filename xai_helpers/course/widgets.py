@@ -1,13 +1,12 @@
 """Sliders over one technique, ``explore``, or over all of them, ``panel``.
 
-Plain ipywidgets, the picture in an ``Image``. What was computed once is kept; what
-takes long runs beside, shows its progress, and can be cancelled.
+What was computed once is kept; what takes long runs beside, shows its progress, and can
+be cancelled. ``browser_widgets.py`` says how the page draws it.
 """
 
 from __future__ import annotations
 
 import html
-import os
 import threading
 from collections import namedtuple
 from functools import partial
@@ -20,27 +19,12 @@ from ..core.attribution import Attribution
 from ..core.classifier import Classifier
 from ..engine.checks import SCORES
 from ..engine.image_files import load_image
+from . import browser_widgets as browser
 from . import plots, samples
 from .controls import PIXELS, STYLE, choice, controls_of, restore, slider
 
 IMAGE_SIZE = 448  # of the picture, in pixels of the screen
 BLANK = plots.png(np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 255, "uint8"))
-
-# The picture of other settings is pale, with a word on it, from a moment on in which a
-# fast technique has its answer; and what does not fit beside the controls goes below.
-LOOK = """<style>
-.xai-columns { flex-flow: row wrap; }
-.xai-columns .jupyter-widgets {
-  min-width: 0; max-width: calc(100% - 4px); box-sizing: border-box; }
-.xai-picture { position: relative; width: fit-content; }
-.xai-picture img { max-width: 100% !important; }
-.xai-picture.xai-old img { opacity: 0.35; transition: opacity 0s 0.08s; }
-.xai-picture.xai-old::after {
-  content: "Computing … this picture is the one before"; position: absolute;
-  top: 8px; left: 8px; padding: 4px 8px; color: white; background: #333;
-  animation: xai-appear 0s linear 0.08s both; }
-@keyframes xai-appear { from { visibility: hidden; } to { visibility: visible; } }
-</style>"""
 
 # What a map depends on, as the controls stood when it was asked for. A photo is a name
 # and a version, for another one of that name may be uploaded; a network is its place
@@ -54,7 +38,8 @@ class Explorer(ipw.VBox):
     Made by ``explore`` and ``panel``. The controls are attributes that scripts may set:
     ``photo, network, target, search, technique, layer, score, opacity, upload``, and
     ``options``, a dict of the technique's own. ``attribution`` is what is shown,
-    ``image`` its picture, ``message`` its words, or a sentence that says what is wrong.
+    ``image`` its picture (``value``, a PNG), ``message`` its words, or a sentence that
+    says what is wrong.
     ``test``, a button, puts what ``metrics.evidence`` says of it into ``test_result``.
     """
 
@@ -72,7 +57,7 @@ class Explorer(ipw.VBox):
         self.background, self.attribution, self.results = background, None, {}
         self._versions, self._top_classes, self._start_parameters = {}, {}, {}
         self._threads, self._stopped = [], threading.Event()
-        self._drawing = threading.Lock()
+        self._drawing, self._working = threading.Lock(), threading.Lock()
         self._chosen_layer, self._is_filling, self._is_panel = None, False, name is None
         self._make_controls(name or "grad_cam")
         # Each channel alone, from the first layer; the panel compares their sums.
@@ -84,6 +69,7 @@ class Explorer(ipw.VBox):
         for control in (self.layer, self.target, self.score, *own):
             control.observe(self._update, "value")
         self.search.observe(self._searched, "value")
+        self.upload.observe(self._uploaded, "value")
         self.opacity.observe(self._draw, "value")
         self.cancel.on_click(lambda button: self.stop())
         self.test.on_click(self._test_map)
@@ -112,7 +98,7 @@ class Explorer(ipw.VBox):
         self.score, self.search = choice("score", SCORES), ipw.Combobox(**STYLE)
         self.search.description, self.search.placeholder = "other class", "type a name"
         self.search.continuous_update = False
-        self.layer = ipw.SelectionSlider(options=[""], description="layer", **STYLE)
+        self.layer = browser.SelectionSlider(options=[""], description="layer", **STYLE)
         sides = [min(classifier.input_size) for classifier in self.classifiers]
         self._made_options = {
             name: controls_of(name).options(min(sides), known.quick(sides[0]))
@@ -120,32 +106,24 @@ class Explorer(ipw.VBox):
         }
         opacity = 0.6 if self._is_panel else controls_of(technique).opacity
         self.opacity = slider("opacity", opacity, 0, 1, 0.05, continuous_update=True)
-        layout = {"max_width": f"{IMAGE_SIZE}px", "align_self": "flex-start"}
-        self.image = ipw.Image(value=BLANK, layout=layout)
-        self._picture_box = ipw.Box([self.image]).add_class("xai-picture")
-        self.message = ipw.HTML(layout={"width": "430px"})
-        self.progress, self.cancel = ipw.IntProgress(), ipw.Button(description="cancel")
+        self.image, self.message = browser.Picture(value=BLANK), browser.Message()
+        self.progress, self.cancel = (
+            browser.Progress(),
+            ipw.Button(description="cancel"),
+        )
         tooltip = "Does the score fall further without what is marked than by chance?"
         self.test = ipw.Button(description="Test this map", tooltip=tooltip)
-        self.test_result = ipw.HTML(layout={"width": "430px"})
-        self._upload_row, self._options_box = ipw.HBox(), ipw.VBox()
-        self._renew_upload()
-        column = [self.photo, self._upload_row, self.network, self.technique]
+        self.test_result = browser.Message()
+        upload = {"accept": "image/*", "description": "a photo of your own"}
+        self.upload, self._options_box = browser.PhotoUpload(**upload), ipw.VBox()
+        column = [self.photo, self.upload, self.network, self.technique]
         column += [self.target, self.search, self.layer, self.score, self._options_box]
         column += [self.opacity, self.message, self.test, self.test_result]
         progress = ipw.HBox([self.progress, self.cancel])
-        columns = ipw.VBox(column), ipw.VBox([progress, self._picture_box])
-        super().__init__([ipw.HBox(columns).add_class("xai-columns"), ipw.HTML(LOOK)])
-
-    def _renew_upload(self) -> None:
-        # A file above the server's limit for a message, 10 MiB if ``make`` does not
-        # raise it, cuts the connection before the page or Python could refuse it. The
-        # page connects again, but its button waits for an answer: here is a fresh one.
-        text, layout = "a photo of your own", {"width": "200px"}
-        self.upload = ipw.FileUpload(accept="image/*", description=text, layout=layout)
-        self.upload.observe(self._uploaded, "value")
-        limit = ipw.Label(f"at most {os.environ.get('XAI_UPLOAD_MB', '10')} MB")
-        self._upload_row.children = (self.upload, limit)
+        picture = ipw.VBox([progress, self.image]).add_class("xai-picture-column")
+        columns = ipw.HBox([ipw.VBox(column), picture]).add_class("xai-columns")
+        super().__init__([columns])
+        self.add_class("xai-panel")
 
     def _refill(self, target: int | None = None, photo: str = "") -> None:
         """What belongs to this photo, network and technique; then the map."""
@@ -182,9 +160,6 @@ class Explorer(ipw.VBox):
         texts = {PIXELS: "the pixels", "": "no layer has maps"}
         for known in classifier.layers():
             texts[known.name] = f"{known.name} · {' × '.join(map(str, known.shape))}"
-        # A browser's slider that is given fewer options than its place goes to the last
-        # one, and sends that back over the value that is set here.
-        self.layer.index = 0
         self.layer.options = [(texts[name], name) for name in names]
         self.layer.value = layer
 
@@ -251,7 +226,6 @@ class Explorer(ipw.VBox):
     def _changed(self, change) -> None:
         if not self._is_filling:
             self._abandon()
-            self._renew_upload()
             self._refill(self._kept_target(change))
 
     def _kept_target(self, change) -> int | None:
@@ -277,7 +251,7 @@ class Explorer(ipw.VBox):
             name, is_running = file["name"], any(t.is_alive() for t in self._threads)
             self._abandon()
             try:
-                self.photos[name] = load_image(bytes(file["content"]))
+                self.photos[name] = _image_of(file)
             except ValueError as error:
                 text = str(error).replace("the bytes given", name)
                 self._fail(text) if is_running else self._say(text)
@@ -299,7 +273,7 @@ class Explorer(ipw.VBox):
         if change and change["owner"] is self.layer:
             self._chosen_layer = change["new"]
         self._abandon()
-        self._mark_as_old(self.attribution is not None)
+        self.image.is_old = self.attribution is not None
         request = self._request()
         work = (request, self.photos[request.photo], self._stopped)
         if request in self.results:
@@ -316,15 +290,24 @@ class Explorer(ipw.VBox):
         self._show_progress(True)
         # Not a daemon: a process that leaves TensorFlow behind in a thread aborts.
         # When the main thread has ended, this one ends after its batch.
-        thread = threading.Thread(target=function, args=arguments, daemon=False)
+        target = partial(self._run_in_turn, function)
+        thread = threading.Thread(target=target, args=arguments, daemon=False)
         self._threads = [t for t in self._threads if t.is_alive()] + [thread]
         thread.start()
 
+    def _run_in_turn(self, function, *arguments) -> None:
+        """After the work that was abandoned has ended its batch."""
+        with self._working:
+            function(*arguments)
+
     def _report(self, stopped: threading.Event, done: int, total: int) -> None:
         """The progress of what runs beside; raises when it has to stop."""
+        self._stop_if_abandoned(stopped)
+        self.progress.max, self.progress.value = total, done
+
+    def _stop_if_abandoned(self, stopped: threading.Event) -> None:
         if stopped.is_set() or not threading.main_thread().is_alive():
             raise explain.Cancelled
-        self.progress.max, self.progress.value = total, done
 
     def _test_map(self, button=None) -> None:
         if self.attribution is not None:
@@ -336,6 +319,7 @@ class Explorer(ipw.VBox):
     def _run_test(self, attribution, classifier, stopped: threading.Event) -> None:
         try:
             progress = partial(self._report, stopped)
+            self._stop_if_abandoned(stopped)
             text = metrics.evidence(classifier, attribution, progress=progress)
         except explain.Cancelled:
             text = "The test was cancelled."
@@ -350,6 +334,7 @@ class Explorer(ipw.VBox):
         technique = explain.TECHNIQUES[request.technique]
         options = dict(request.options) | {"progress": partial(self._report, stopped)}
         try:
+            self._stop_if_abandoned(stopped)
             if technique.takes("background"):
                 options["background"] = self.background
                 if self.background is None:
@@ -398,11 +383,9 @@ class Explorer(ipw.VBox):
             text += f" {plots.colour_range_text(result)}"
         if "gap" in result.checks:
             text += f" Its sum misses by {result.checks['gap']:.1%}."
-        if result.layer:  # its shape, for which the slider has no room
-            height, width, channels = self.network.value.layer(result.layer).shape
-            text += f" The layer: {height} × {width} cells, {channels} channels."
         self.image.value = plots.png(picture, IMAGE_SIZE)
-        self._mark_as_old(False)
+        self.image.alt = f"{self.photo.value}. {result.description}"
+        self.image.is_old = False
         self._say(text)
 
     def _show_progress(self, is_running: bool) -> None:
@@ -411,22 +394,25 @@ class Explorer(ipw.VBox):
         self.progress.layout.visibility = self.cancel.layout.visibility = visibility
         self.test.disabled = is_running or self.attribution is None
 
-    def _mark_as_old(self, is_old: bool) -> None:
-        """The picture does not belong to the controls any more, or does again."""
-        change = (
-            self._picture_box.add_class if is_old else self._picture_box.remove_class
-        )
-        change("xai-old")
-
     def _fail(self, error) -> None:
         """No picture beside controls that it does not belong to."""
-        self.attribution, self.image.value = None, BLANK
-        self._mark_as_old(False)
+        self.attribution, self.image.value, self.image.alt = None, BLANK, "No picture."
+        self.image.is_old = False
         self.test.disabled = True
         self._say(error)
 
     def _say(self, text) -> None:
         self.message.value = html.escape(str(text))
+
+
+def _image_of(file: dict) -> np.ndarray:
+    """What an upload brought; a file that is no picture is a ``ValueError``."""
+    if file["size"] and not file["content"].nbytes:
+        raise ValueError(
+            f"{file['name']} has {file['size'] / 1e6:.0f} MB and is not a picture that "
+            "your browser can read. Save it as JPEG or PNG and choose it again."
+        )
+    return load_image(bytes(file["content"]))
 
 
 def explore(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .batches import batch_slices, progress_bar
+from .batches import answering_size, batch_slices, even_slices, progress_bar
 
 DESCRIPTION = "integrated gradients"
 INITIAL_INTERVALS = 16
@@ -44,7 +44,12 @@ def integrate_adaptively(
             pending.sort(key=lambda interval: -interval[0])
             batch, pending = pending[:batch_size], pending[batch_size:]
             middles = np.array([(start + end) / 2 for _, start, end, *_ in batch])
-            taken, results = taken + len(batch), evaluate(middles)
+            size = answering_size(batch_size, progress)
+            parts = [
+                evaluate(middles[k]) for k in even_slices(len(batch), size, advance)
+            ]
+            results = map(np.concatenate, zip(*parts, strict=True))
+            taken += len(batch)
             for interval, middle, score, slope, gradient in zip(
                 batch, middles, *results, strict=True
             ):
@@ -55,7 +60,6 @@ def integrate_adaptively(
                     pending.append((error, middle, end, score, score_end))
                 else:
                     total = total + (end - start) * gradient.astype("float64")
-            advance(len(batch))
     return total, taken
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 MAX_BATCH = 16  # images; larger batches are not faster on a CPU
+WAITED_FOR = 4  # images at a time where somebody watches, at the price of a few percent
 DEFAULT_MEMORY_MB = 1024
 Progress = Callable | bool | None  # a function (done, total), False, or None: a bar
 
@@ -53,6 +54,15 @@ def _is_watched() -> bool:
     return bool(sys.stderr.isatty() or os.environ.get("JPY_SESSION_NAME"))
 
 
+def answering_size(size: int, progress: Progress, total: int = 0) -> int:
+    """The size of a batch, smaller where a function is told of each one: its bar moves,
+    and it hears soon that the work is not wanted any more.
+
+    total : where the images are many and cheap, a sixteenth of them
+    """
+    return min(size, max(WAITED_FOR, total // 16)) if callable(progress) else size
+
+
 @contextmanager
 def progress_bar(
     total: int, description: str, progress: Progress = None, *, short: bool = False
@@ -83,6 +93,7 @@ def batch_slices(
     total: int, size: int, description: str, progress: Progress = None
 ) -> Iterator[slice]:
     """``even_slices`` with progress."""
+    size = answering_size(size, progress, total)
     with progress_bar(total, description, progress, short=total <= size) as advance:
         yield from even_slices(total, size, advance)
 

@@ -56,5 +56,5 @@ def find_class(target: str | int, classes: list[tuple[str, str]]) -> int:
     advice = f"Close labels: {', '.join(close)}."
     if not close:
         examples = ", ".join(label for _, label in classes[:3])
-        advice = f"Labels are such as {examples}; see classifier.classes."
+        advice = f"Classes are, for example, {examples}."
     raise ValueError(f"No class {target!r}. {advice}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .batches import Progress, progress_bar
+from .batches import Progress, answering_size, progress_bar
 from .checks import check_count
 
 MOST_SAMPLES = 4000  # of ``samples="auto"``
@@ -82,6 +82,7 @@ def sample_maps(
     """
     is_auto, result = samples == "auto", Replicates(each)
     most = math.ceil((MOST_SAMPLES if is_auto else samples) / each)
+    at_once = answering_size(at_once, progress)
     at_once = math.ceil(most / math.ceil(most / at_once))  # equal parts
     is_short = at_once == most
     with progress_bar(most * each, description, progress, short=is_short) as advance:

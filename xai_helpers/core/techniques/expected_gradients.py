@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ...engine.background import Background
-from ...engine.batches import Progress, even_slices
+from ...engine.batches import Progress, answering_size, even_slices
 from ...engine.checks import as_list, check_background, check_count
 from ...engine.random_draws import stratified_pairs
 from ...engine.replicates import Replicates, Samples, check_samples, sample_maps
@@ -79,7 +79,7 @@ def expected_gradients(
     x, baselines = _endpoints(classifier, layer, queries[0].square, others)
     indices, sums = tf.constant([query.target for query in queries]), []
     each = 2 * len(photos) if samples == "auto" else math.ceil(samples / 2)
-    size = _batch_size(classifier, layer, len(queries))
+    size = answering_size(_batch_size(classifier, layer, len(queries)), progress)
 
     def draw(_, advance):
         rows, alpha = stratified_pairs(each, len(photos), rng)

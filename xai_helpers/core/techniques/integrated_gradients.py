@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...engine import adaptive_path
-from ...engine.batches import Progress
+from ...engine.batches import Progress, answering_size, even_slices
 from ...engine.checks import check_count
 from ...engine.fills import baseline_image
 from ...engine.tensorflow import tf
@@ -81,7 +81,14 @@ def _integrate(query: Query, b, x, steps: int, tolerance: float | None, progress
     count = 1 if tolerance is None else min(adaptive_path.INITIAL_INTERVALS, steps)
     edges = np.linspace(0, 1, count + 1)
     path = b + np.float32(edges)[:, None, None, None] * (x - b)
-    logits = query.classifier.logits_of(path)
+    logits_of, size = query.classifier.logits_of, answering_size(len(path), progress)
+
+    def advance(_):  # these passes are not among the steps; but they can be cancelled
+        if callable(progress):
+            progress(0, steps)
+
+    parts = even_slices(len(path), size, advance)
+    logits = np.concatenate([logits_of(path[part]) for part in parts])
     scores = query.answer(logits[-1]).score_of(logits).astype("float64")
     compute, index = _compiled_path_gradients(query), tf.constant(query.target)
 
