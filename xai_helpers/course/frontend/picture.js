@@ -24,6 +24,10 @@ function render({ model, el }) {
     if (!panel) return;
     panel.setAttribute("role", "group");
     panel.setAttribute("aria-label", "Explanation of a prediction");
+    // Else JupyterLab takes the arrow keys from the controls, and moves to another cell.
+    panel.addEventListener("focusin", ({ target }) => {
+      target.dataset.lmSuppressShortcuts = "true";
+    });
     observer.disconnect();
   }).observe(el);
 }

@@ -60,11 +60,11 @@ function render({ model, el }) {
     if (place < 0) return;
     range.value = place;
     send(place);
-    search.blur();
   };
   search.addEventListener("focus", () => (search.value = "")); // the list shows all
   search.addEventListener("blur", () => (search.value = inWords(range.valueAsNumber)));
   search.addEventListener("change", find);
+  search.addEventListener("keydown", ({ key }) => key === "Enter" && search.blur());
 
   el.classList.add("xai-slider");
   el.append(label, ...(options() ? [search, list, range, problem] : [range, words]));
