@@ -9,20 +9,19 @@ NBVAL ?= --nbval
 LAB_OPTIONS ?=
 # The same, and --port=8867, for the app.
 APP_OPTIONS ?=
-# A photo is uploaded in one message; one of more than 10 MiB would cut the connection.
-UPLOADS = tornado_settings="{'websocket_max_message_size': 1073741824}"
 # The committed outputs belong to the portable weights; XAI_WEIGHTS=imagenet tests others.
 KIND = $(or $(XAI_WEIGHTS),portable)
 NBVAL_OPTIONS = --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help install weights lab app assignments tables models run test check lint render bench scaling scale compare time-to-error readme lines heads lock gpu clean
+.PHONY: help install weights lab app assignments tables models run book test check lint render bench scaling scale compare time-to-error readme lines heads lock gpu classroom hub-load clean
 
 help:
 	@echo "make lab      set up, prepare the weights, open JupyterLab on the first notebook"
 	@echo "make app      set up, open the control panel as a page of its own, no notebook"
 	@echo "make assignments  the notebooks for a class: without solutions, and for nbgrader"
-	@echo "make run      set up, execute every notebook, write the pages to build/html/"
+	@echo "make run      set up, execute every notebook, make the book of the results"
+	@echo "make book     the notebooks and documents as pages, build/book/index.html (1 min)"
 	@echo "make test     set up, run every test, the notebooks under nbval included"
 	@echo "make check    the fast part of the tests: lint, and the tests on toy models (90 s)"
 	@echo "make render   execute the notebooks and write their committed outputs"
@@ -31,6 +30,8 @@ help:
 	@echo "make scale    surveys of 20,000 and of 1,000 photos: speed, memory, kill -9 (15 min)"
 	@echo "make compare  xplique, saliency and captum beside ours (6 GB for their packages)"
 	@echo "make time-to-error  until a sampled map is right: ours, shap and others (25 min)"
+	@echo "make classroom  one folder to install from without a network: build/classroom"
+	@echo "make hub-load five students at once on a JupyterHub: docs/classroom.md (15 min)"
 	@echo "make readme   write the generated tables of README.md and docs/"
 	@echo "make lines    how much there is to read: lines of each storey, longest technique"
 	@echo "make weights  fetch the portable weights and show which are present"
@@ -59,11 +60,11 @@ weights: install
 
 lab: install
 	@if [ "$$XAI_WEIGHTS" = imagenet ]; then $(BIN)/python -m xai_helpers weights fetch --kind imagenet; else $(BIN)/python -m xai_helpers weights fetch; fi
-	@XAI_UPLOAD_MB=100 $(BIN)/jupyter lab --ServerApp.$(UPLOADS) $(LAB_OPTIONS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	@$(BIN)/jupyter lab $(LAB_OPTIONS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 app: install
 	@$(BIN)/python -m xai_helpers weights fetch
-	@XAI_UPLOAD_MB=100 $(BIN)/voila app/panel.ipynb --Voila.$(UPLOADS) $(APP_OPTIONS)
+	@cd app && JUPYTER_PATH="$(CURDIR)/app/share" ../$(BIN)/voila panel.ipynb $(APP_OPTIONS)
 
 assignments: install
 	@$(BIN)/python tools/assignments.py
@@ -77,11 +78,19 @@ models: install
 
 run: install
 	@$(BIN)/python -m xai_helpers weights fetch
-	@$(BIN)/python tools/render_notebooks.py --html build/html
+	@$(BIN)/python tools/render_notebooks.py --into build/run
+	@$(BIN)/python tools/make_book.py --notebooks build/run
+
+book: install
+	@$(BIN)/python tools/make_book.py
 
 test: lint
-	@XAI_WEIGHTS=$(KIND) $(BIN)/python -m pytest tests -m "not network"
-	@XAI_WEIGHTS=$(KIND) $(BIN)/python -m pytest notebooks $(NBVAL) $(NBVAL_OPTIONS)
+	@mkdir -p build
+	@echo "The notebooks are compared meanwhile: build/notebooks.log"
+	@export XAI_WEIGHTS=$(KIND); \
+	$(BIN)/python -m pytest notebooks $(NBVAL) $(NBVAL_OPTIONS) > build/notebooks.log 2>&1 & notebooks=$$!; \
+	$(BIN)/python -m pytest tests -m "not network"; status=$$?; \
+	wait $$notebooks || status=1; cat build/notebooks.log; exit $$status
 
 check: lint
 	@XAI_WEIGHTS=$(KIND) $(BIN)/python -m pytest tests --ignore=tests/course/test_notebooks.py -m "not network and not real and not browser"
@@ -118,6 +127,14 @@ time-to-error: install
 	@$(BIN)/python -m xai_helpers weights fetch
 	@$(BIN)/python tools/time_to_error.py $(TIME_TO_ERROR)
 
+classroom: install
+	@$(BIN)/python -m xai_helpers weights fetch
+	@$(BIN)/python tools/classroom.py $(CLASSROOM)
+
+hub-load: install
+	@$(BIN)/python -m xai_helpers weights fetch
+	@$(BIN)/python tools/hub_load.py
+
 readme: install
 	@$(BIN)/python tools/readme.py
 	@$(BIN)/python tools/course_table.py
@@ -126,6 +143,7 @@ readme: install
 	@$(BIN)/python tools/compare_libraries.py --readme
 	@$(BIN)/python tools/time_to_error.py --readme
 	@$(BIN)/python tools/scale.py --readme
+	@$(BIN)/python tools/hub_load.py --readme
 
 lines: install
 	@$(BIN)/python tools/lines.py

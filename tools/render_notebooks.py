@@ -1,13 +1,15 @@
-"""Execute the notebooks: write their committed outputs, or pages for `make run`.
+"""Execute the notebooks: write their committed outputs, or copies for `make run`.
 
     python tools/render_notebooks.py                  every notebook, in place
     python tools/render_notebooks.py --only 03        those whose names start so
     python tools/render_notebooks.py --no-execute     links and exercises only
-    python tools/render_notebooks.py --html build/html
+    python tools/render_notebooks.py --frames         only the frames of the sliders
+    python tools/render_notebooks.py --into build/run copies, for tools/make_book.py
 
-In place, it also writes what is generated: the links between notebooks, and the
-exercise cells, which come from the notebooks in `notebooks/solutions/`. A cell tagged
-`readme-NAME` gives the README its figure docs/NAME.png, or NAME.jpg.
+In place, it also writes what is generated: the links between notebooks; the exercise
+cells, which come from the notebooks in `notebooks/solutions/`; and the frames of the
+book's sliders (tools/frames.py). A cell tagged `readme-NAME` gives the README its
+figure docs/NAME.png, or NAME.jpg.
 """
 
 from __future__ import annotations
@@ -18,16 +20,32 @@ import re
 import sys
 import time
 from pathlib import Path
-from urllib.parse import unquote
 
+import frames
 import nbformat
+from ipykernel.ipkernel import IPythonKernel
 from nbformat import NotebookNode
 from tqdm import tqdm
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 YOUR_TURN = "# your turn"
-DOCUMENTS = "glossary", "teaching", "installation"  # that notebooks lead to
+# What JupyterLab writes into a notebook that is opened. One that has all of it already
+# is not marked as changed; but for the version of Python, if that is another one.
+METADATA = {
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": IPythonKernel.language_info | {"version": "3.11.7"},
+}
+MAKE_FRAMES = """\
+import sys
+sys.path.append({!r})
+import frames
+frames.write({!r}, globals())
+"""
 
 
 def topics() -> list[Path]:
@@ -132,19 +150,30 @@ def with_generated_parts(path: Path) -> NotebookNode:
     return notebook
 
 
-def execute(notebook: NotebookNode, path: Path) -> float:
-    """Run all cells in the notebook's folder; returns the seconds that it took."""
+def execute(notebook: NotebookNode, path: Path, with_frames: bool) -> float:
+    """Run all cells in the notebook's folder; returns the seconds that it took.
+
+    With the frames of the notebook's sliders, made at its end from its own variables.
+    """
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     start = time.time()
     resources = {"metadata": {"path": str(path.parent)}}
+    if with_frames:
+        source = MAKE_FRAMES.format(str(Path(__file__).parent), path.name[:2])
+        notebook.cells.append(nbformat.v4.new_code_cell(source))
     NotebookClient(
         notebook,
         timeout=900,
         kernel_name="python3",
         coalesce_streams=True,
         resources=resources,
+        # Else the kernel warns, amid the bars, that others might read along.
+        config=Config(KernelManager={"transport_encryption": "auto"}),
     ).execute()
+    if with_frames:
+        notebook.cells.pop()
     return time.time() - start
 
 
@@ -152,14 +181,7 @@ def tidied(notebook: NotebookNode) -> NotebookNode:
     """Without what differs from machine to machine: times, versions, widget state."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-    notebook.metadata = NotebookNode(
-        kernelspec={
-            "display_name": "Python 3",
-            "language": "python",
-            "name": "python3",
-        },
-        language_info={"name": "python"},
-    )
+    notebook.metadata = nbformat.from_dict(METADATA)
     nbformat.validate(notebook)
     return notebook
 
@@ -178,110 +200,35 @@ def readme_figures(notebook: NotebookNode) -> dict[Path, bytes]:
     return figures
 
 
-def without_markup(notebook: NotebookNode) -> tuple[NotebookNode, dict[str, str]]:
-    """The notebook with tokens for formulas and folded boxes, and the HTML of each.
-
-    Browsers draw MathML themselves, where TeX needs a script from the web. The HTML is
-    put in after the conversion, whose clean-up would take it apart, and which closes a
-    `<details>` before its first paragraph.
-    """
-    from latex2mathml.converter import convert
-
-    tokens = {}
-
-    def token(markup: str) -> str:
-        key = f"markup{len(tokens):03d}end"
-        tokens[key] = markup
-        return key
-
-    def formula(match: re.Match) -> str:
-        display = "block" if match[1] else "inline"
-        return token(convert(match[1] or match[2], display=display))
-
-    def box(match: re.Match) -> str:
-        return f"\n\n{token(match[0])}\n\n"
-
-    copied = nbformat.from_dict(notebook)
-    for cell in copied.cells:
-        if cell.cell_type == "markdown":
-            pattern = r"\$\$(.+?)\$\$|\$([^$\n]+)\$"
-            cell.source = re.sub(pattern, formula, cell.source, flags=re.S)
-            pattern = r"<details><summary>[^<]*</summary>|</details>"
-            cell.source = re.sub(pattern, box, cell.source)
-    return copied, tokens
-
-
-def document(path: Path) -> NotebookNode:
-    """A markdown file as a notebook of one cell."""
-    cell = nbformat.v4.new_markdown_cell(path.read_text("utf-8"))
-    return nbformat.v4.new_notebook(cells=[cell])
-
-
-LINKS = {  # between notebooks and documents → between their pages
-    r'href="((?:\.\./|solutions/|appendix/)?\d\d_\w+)\.ipynb': r'href="\1.html',
-    r'href="\.\./notebooks/((?:\w+/)?\d\d_\w+)\.ipynb': r'href="../\1.html',
-    r'href="((?:\.\./)*)\.\./docs/(\w+)\.md': r'href="\1docs/\2.html',
-    rf'href="({"|".join(DOCUMENTS)})\.md': r'href="\1.html',
-}
-STYLE = "<style>summary { display: list-item; cursor: pointer }</style>"
-
-
-def github_anchor(match: re.Match) -> str:
-    """An anchor as GitHub writes it: lower case, without punctuation."""
-    return re.sub(r"[^\w-]", "", unquote(match[0])).lower()
-
-
-def write_page(notebook: NotebookNode, target: Path) -> None:
-    """One HTML page that needs nothing else, its links leading to the other pages."""
-    from nbconvert import HTMLExporter
-
-    notebook, tokens = without_markup(notebook)
-    exporter = HTMLExporter(template_name="classic", embed_images=True)
-    exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = ""
-    exporter.mermaid_js_url = ""
-    page, _ = exporter.from_notebook_node(
-        notebook, resources={"metadata": {"name": target.stem}}
-    )
-    for key, markup in tokens.items():
-        page = page.replace(f"<p>{key}</p>", markup).replace(key, markup)
-    for link, link_of_page in LINKS.items():
-        page = re.sub(link, link_of_page, page)
-    if target.stem in DOCUMENTS:
-        page = re.sub(r'(?<=<h[1-6] id=")[^"]+|(?<=href="#)[^"]+', github_anchor, page)
-    page = page.replace("</head>", f"{STYLE}</head>", 1)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page, encoding="utf-8")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", metavar="NN")
     parser.add_argument("--no-execute", action="store_true")
-    parser.add_argument("--html", type=Path, metavar="FOLDER")
+    parser.add_argument("--frames", action="store_true")
+    parser.add_argument("--into", type=Path, metavar="FOLDER")
     args = parser.parse_args()
     every = [*topics(), *solutions(), *appendices()]
+    if args.frames:
+        every = [path for path in topics() if path.name[:2] in frames.SLIDERS]
     todo = [path for path in every if path.name.startswith(args.only)]
     bar = tqdm(todo, unit="notebook")
     for path in bar:
-        name = str(path.relative_to(NOTEBOOKS))
-        bar.set_description(name)
+        name = path.relative_to(NOTEBOOKS)
+        bar.set_description(str(name))
         notebook = with_generated_parts(path)
         if not args.no_execute:
-            seconds = execute(notebook, path)
+            has_sliders = path.parent == NOTEBOOKS and path.name[:2] in frames.SLIDERS
+            seconds = execute(notebook, path, has_sliders and not args.into)
             bar.write(f"{name}: {seconds:.0f} s, of which some 10 to start TensorFlow")
-        if args.html:
-            page = args.html / path.relative_to(NOTEBOOKS).with_suffix(".html")
-            write_page(notebook, page)
-        else:
-            nbformat.write(tidied(notebook), path)
+        if args.frames:
+            continue
+        target = (args.into or NOTEBOOKS) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(tidied(notebook), target)
+        if not args.into:
             for figure, content in readme_figures(notebook).items():
                 figure.parent.mkdir(exist_ok=True)
                 figure.write_bytes(content)
-    if args.html:
-        for name in DOCUMENTS:
-            page = args.html / "docs" / f"{name}.html"
-            write_page(document(ROOT / "docs" / f"{name}.md"), page)
-        print(f"The pages are in {args.html}; begin with 00_start_here.html.")
     return 0
 
 

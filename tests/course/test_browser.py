@@ -504,6 +504,8 @@ def test_a_notebook_in_jupyterlab(name, tmp_path, browser):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     (tmp_path / "data").symlink_to(ROOT / "data")
     path = tmp_path / f"notebooks/{name}.ipynb"
+    if name.startswith("09"):  # its other cells take minutes, and are nbval's
+        keep_what_the_panel_needs(path)
     before = path.read_bytes()
     with (
         served("lab", tmp_path) as (address, _),
@@ -522,6 +524,17 @@ def test_a_notebook_in_jupyterlab(name, tmp_path, browser):
         move_every_control(panel, "cat")
         assert browsers.axe_findings(page, ".xai-panel") == []
         page.screenshot(path=screenshot(name))
+
+
+def keep_what_the_panel_needs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    words = ("PHOTO = ", "import numpy", "networks = ", "widgets.panel(")
+    notebook.cells = [
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == "code" and any(word in cell.source for word in words)
+    ]
+    nbformat.write(notebook, path)
 
 
 def move_every_control(panel: Panel, photo: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import render_notebooks as render
+from jupyter_client.kernelspec import KernelSpecManager
 
 ROOT = Path(__file__).parent.parent.parent
 ALL = [*render.topics(), *render.solutions(), *render.appendices()]
@@ -231,37 +232,22 @@ def test_figures_of_the_readme_are_those_of_the_notebooks():
         assert path.read_bytes() == content, "run `make render`"
 
 
-def test_pages_need_nothing_from_the_web(path, notebook, tmp_path):
-    target = tmp_path / "page.html"
-    render.write_page(notebook, target)
-    page = target.read_text("utf-8")
-    assert not re.findall(
-        r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page
-    )
-    assert not re.search(r"markup\d", page)
-    assert not re.search(r"</summary>\s*</details>", page), "the box is empty"
-    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-    assert page.count("<math") == len(
-        re.findall(r"\$\$.+?\$\$|\$[^$\n]+\$", text, re.S)
-    )
-    assert not re.search(r'href="[^":]*\.ipynb', page)
+def test_the_metadata_are_what_jupyterlab_writes(notebook):
+    """But for the version, they are what a kernel says of itself."""
+    assert notebook.metadata == render.METADATA
+    app = nbformat.read(ROOT / "app" / "panel.ipynb", as_version=4)
+    assert app.metadata.items() >= render.METADATA.items()
+    spec = KernelSpecManager().get_kernel_spec("python3")
+    kernelspec = {"display_name": spec.display_name, "language": spec.language}
+    assert render.METADATA["kernelspec"] == kernelspec | {"name": "python3"}
 
 
-def test_every_link_between_the_pages_leads_somewhere(tmp_path):
-    for path in ALL:
-        page = tmp_path / path.relative_to(render.NOTEBOOKS).with_suffix(".html")
-        render.write_page(nbformat.read(path, as_version=4), page)
-    for name in render.DOCUMENTS:
-        source = render.document(ROOT / "docs" / f"{name}.md")
-        render.write_page(source, tmp_path / "docs" / f"{name}.html")
-    for page in tmp_path.rglob("*.html"):
-        for target in re.findall(r'href="([^":]+)"', page.read_text("utf-8")):
-            name, _, anchor = target.partition("#")
-            file = page.parent / name if name else page
-            if not name.endswith((".md", ".toml", ".yml")):  # not a page: the sources
-                assert file.exists(), (page.name, target)
-                if anchor and file.parent.name == "docs":
-                    assert f'id="{anchor}"' in file.read_text("utf-8"), target
+def test_execution_writes_nothing_between_the_bars(tmp_path, capfd):
+    """Not even that the kernel's messages are not encrypted: they are."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+    render.execute(notebook, tmp_path / "00_sum.ipynb", with_frames=False)
+    assert notebook.cells[0].outputs[0].data["text/plain"] == "2"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_no_type_hints_and_no_secret_imports(notebook):

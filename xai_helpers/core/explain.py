@@ -5,6 +5,8 @@ benchmark, the README and the tests go through it. Each is the function in the f
 its name in ``core/techniques/``, and an attribute of this module: ``explain.grad_cam``.
 What all of them take and return:
 
+Parameters
+----------
 classifier : Classifier, as ``load_classifier`` makes it
 image : path, URL, bytes, PIL image or uint8 array of any size: see ``load_image``
 target : str, int, Prediction or None
@@ -20,8 +22,15 @@ progress : None, False, or a function (done, total)
     None shows a bar in a terminal and in an open notebook. A function may raise
     ``explain.Cancelled`` to stop the work.
 
-They return an ``Attribution``, which shows itself in a notebook. Numbers and names that
-make no sense are a ``ValueError`` that says what is possible.
+Returns
+-------
+Attribution
+    It shows itself in a notebook.
+
+Raises
+------
+ValueError
+    For numbers and names that make no sense; the message says what is possible.
 """
 
 from collections.abc import Callable
