@@ -95,7 +95,12 @@ def techniques(classifier, photo, target: str, caption: str) -> Slider:
 
 def parameter(control: str, caption: str, maps: dict, start: int) -> Slider:
     """One parameter of a technique, from the attribution at each of its values."""
-    frames = [frame(str(value), attribution) for value, attribution in maps.items()]
+    frames = []
+    for value, attribution in maps.items():
+        one = frame(str(value), attribution)
+        if control != "layer":  # which a description names
+            one = one._replace(text=f"{control} {value}: {one.text}")
+        frames.append(one)
     return Slider(control, caption, frames, start)
 
 

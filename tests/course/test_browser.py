@@ -165,6 +165,8 @@ def served(kind: str, folder: Path, *options: str, **environment: str):
     program = shutil.which(program, path=str(Path(sys.executable).parent))
     arguments += ["--no-browser", f"--port={port}", *options]
     environment = os.environ | {"JUPYTER_PATH": str(ROOT / "app/share")} | environment
+    # Else JupyterLab opens what another test, or the developer, had open last.
+    environment["JUPYTERLAB_WORKSPACES_DIR"] = str(folder / ".workspaces")
     with (folder / "log").open("w") as log:
         streams = {"stdout": log, "stderr": log, "cwd": folder, "env": environment}
         server = subprocess.Popen([program, *arguments], **streams)
