@@ -7,6 +7,8 @@ INSTALLED = .venv/.installed
 NBVAL ?= --nbval
 # For example --no-browser, or --allow-root in a container.
 LAB_OPTIONS ?=
+# JupyterLab asks the package index for a newer version of itself otherwise.
+NO_NEWS = --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None
 # The same, and --port=8867, for the app.
 APP_OPTIONS ?=
 # The committed outputs belong to the portable weights; XAI_WEIGHTS=imagenet tests others.
@@ -60,7 +62,7 @@ weights: install
 
 lab: install
 	@if [ "$$XAI_WEIGHTS" = imagenet ]; then $(BIN)/python -m xai_helpers weights fetch --kind imagenet; else $(BIN)/python -m xai_helpers weights fetch; fi
-	@$(BIN)/jupyter lab $(LAB_OPTIONS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	@$(BIN)/jupyter lab $(LAB_OPTIONS) $(NO_NEWS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 app: install
 	@$(BIN)/python -m xai_helpers weights fetch
@@ -158,6 +160,7 @@ heads: install
 lock:
 	@command -v uv >/dev/null || { echo "error: uv not found; pip install uv"; exit 1; }
 	uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 -c requirements.lock classroom/hub/requirements.in -o classroom/hub/requirements.txt
 
 clean:
 	rm -rf .venv build .pytest_cache .ruff_cache

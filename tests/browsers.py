@@ -32,6 +32,13 @@ MARKS = [
 ]
 
 
+def in_browser(test):
+    """A decorator for single tests; for a whole file: ``pytestmark = MARKS``."""
+    for mark in MARKS:
+        test = mark(test)
+    return test
+
+
 @contextmanager
 def chromium():
     assert not MISSING, f"CI without {' and '.join(MISSING)}"

@@ -107,37 +107,53 @@ class Connections:
                 if connection.raddr:
                     self.asked["open", tuple(connection.raddr)] += 1
 
+    @contextmanager
+    def asking(self, process: subprocess.Popen):
+        """``ask`` ten times a second."""
+        known, is_over = psutil.Process(process.pid), threading.Event()
+
+        def ask() -> None:
+            while not is_over.wait(0.1):
+                self.ask(known)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
 
 @contextmanager
-def watched(command: list[str], **options):
-    """Start a command with the hook; yield its process and its ``Connections``."""
+def hook():
+    """``Connections``, and the variables of environment of the processes to watch."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "sitecustomize.py").write_text(HOOK, "utf-8")
         connections = Connections(Path(folder, "connections"))
         connections.file.touch()
-        env = options.pop("env", os.environ) | {
-            "XAI_CONNECTIONS": str(connections.file)
-        }
-        path = [folder, *filter(None, [env.get("PYTHONPATH")])]
-        env["PYTHONPATH"] = os.pathsep.join(path)
-        process = subprocess.Popen(command, env=env, **options)
-        is_over = threading.Event()
+        path = [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
+        yield (
+            connections,
+            {
+                "XAI_CONNECTIONS": str(connections.file),
+                "PYTHONPATH": os.pathsep.join(path),
+            },
+        )
 
-        def ask() -> None:
-            known = psutil.Process(process.pid)
-            while not is_over.wait(0.1):
-                connections.ask(known)
 
-        asking = threading.Thread(target=ask)
-        asking.start()
-        try:
-            yield process, connections
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(60)
-            is_over.set()
-            asking.join()
+@contextmanager
+def watched(command: list[str]):
+    """Start a command with the hook; yield its process and its ``Connections``."""
+    with hook() as (connections, environment):
+        process = subprocess.Popen(command, env=os.environ | environment)
+        with connections.asking(process):
+            try:
+                yield process, connections
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait(60)
 
 
 def main() -> None:

@@ -46,12 +46,13 @@ class Slider(NamedTuple):
     start: int = 0  # the position to begin with
 
 
-def frame(label: str, attribution, opacity=0.6) -> Frame:
+def frame(label: str, attribution, over_photo=False) -> Frame:
+    """The map over its photo; one as fine as the photo only if ``over_photo``."""
     text = f"{attribution.description} {xai.plots.colour_range_text(attribution)}"
     if "gap" in attribution.checks:
         text += f" Its sum misses by {attribution.checks['gap']:.1%}."
-    if attribution.map.shape == attribution.image.shape[:2]:
-        opacity = 1.0  # as fine as the photo, it would mix with it
+    is_fine = attribution.map.shape == attribution.image.shape[:2]
+    opacity = 1.0 if is_fine and not over_photo else 0.6
     return Frame(label, xai.plots.overlay_array(attribution, opacity), text)
 
 
@@ -88,7 +89,8 @@ def techniques(classifier, photo, target: str, caption: str) -> Slider:
     for technique in xai.explain.TECHNIQUES.values():
         quick = technique.quick(min(classifier.input_size))
         attribution = technique.call(classifier, photo, **options, **quick)
-        frames.append(frame(technique.title, attribution))
+        over_photo = technique.name == "rise"  # smooth, though as fine as the photo
+        frames.append(frame(technique.title, attribution, over_photo))
     text = f"Every technique for {target.replace('_', ' ')}, {caption}, "
     return Slider("technique", f"{text}{classifier.name}.", frames)
 

@@ -12,7 +12,3 @@ c.MappingKernelManager.cull_busy = False
 # JupyterLab asks the package index whether there is a newer version, and offers news.
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.news_url = None
-
-# A photo travels to the kernel as one message; without this the limit is 10 MiB, and a
-# larger one ends the connection.
-c.ServerApp.tornado_settings = {"websocket_max_message_size": 100 * 2**20}

@@ -282,13 +282,7 @@ KINDS = {  # of pages; and the part that is like no other, if the rest is like a
 }
 
 
-def in_browser(test):
-    for mark in browsers.MARKS:
-        test = mark(test)
-    return test
-
-
-@in_browser
+@browsers.in_browser
 @pytest.mark.parametrize(("width", "mode"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_nothing_serious(built, browser, width, mode):
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -301,7 +295,7 @@ def test_axe_finds_nothing_serious(built, browser, width, mode):
     assert findings == {kind: [] for kind in KINDS}
 
 
-@in_browser
+@browsers.in_browser
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_page_scrolls_sideways(built, pages, browser, width):
     wide = []
@@ -313,7 +307,7 @@ def test_no_page_scrolls_sideways(built, pages, browser, width):
     assert wide == []
 
 
-@in_browser
+@browsers.in_browser
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_slider_shows_other_pictures(built, browser, width):
     frames_of_05 = sliders("05")[0]["frames"]
@@ -352,7 +346,7 @@ def test_the_slider_shows_other_pictures(built, browser, width):
         shown(frames_of_05[place])
 
 
-@in_browser
+@browsers.in_browser
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_wide_figure_is_enlarged_by_keyboard_and_by_a_tap(built, browser, width):
     with opened(browser, (built / CAM).as_uri(), width) as page:
@@ -375,7 +369,7 @@ def test_a_wide_figure_is_enlarged_by_keyboard_and_by_a_tap(built, browser, widt
         assert not dialog.is_visible()
 
 
-@in_browser
+@browsers.in_browser
 def test_the_search_finds_a_notebook_in_a_folder(built, browser):
     with opened(browser, (built / "index.html").as_uri()) as page:
         page.get_by_placeholder("Search").fill("Grad-CAM")
@@ -384,7 +378,7 @@ def test_the_search_finds_a_notebook_in_a_folder(built, browser):
         page.wait_for_url("**/05_grad_cam.html*")
 
 
-@in_browser
+@browsers.in_browser
 def test_dark_mode_is_chosen_by_a_button(built, browser):
     background = "getComputedStyle(document.body).backgroundColor"
     with opened(browser, (built / "index.html").as_uri()) as page:

@@ -457,8 +457,10 @@ def test_the_kernel_of_a_page_that_ended_abruptly_is_culled(tmp_path, browser):
     with opened(browser, "app", tmp_path, *quick) as panel:
 
         def kernels():
-            children = psutil.Process(panel.server.pid).children()
-            return [c for c in children if "ipykernel_launcher" in c.cmdline()]
+            processes = psutil.process_iter(["ppid", "cmdline"])  # None: has just ended
+            children = [p for p in processes if p.info["ppid"] == panel.server.pid]
+            lines = [child.info["cmdline"] or [] for child in children]
+            return [line for line in lines if "ipykernel_launcher" in line]
 
         assert panel.holds(lambda: len(kernels()) == 1, 120)
         time.sleep(25)
