@@ -51,7 +51,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "error: $$($(PYTHON) --version) will not do; TensorFlow needs Python 3.11 to 3.13: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Setting up .venv (once; some 600 MB to download) ..."
 	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; echo "error: the venv module does not work; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@if command -v uv >/dev/null && uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; \
+	@if command -v uv >/dev/null && uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock; \
 	then true; else $(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock; fi
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
