@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import browsers
+import connections
 import nbformat
 import numpy as np
 import psutil
@@ -475,10 +476,14 @@ def test_the_kernel_of_a_page_that_ended_abruptly_is_culled(tmp_path, browser):
 
 @pytest.mark.real
 def test_the_app(tmp_path, browser):
-    """As `make app` serves it: it says what it waits for, and every control answers."""
+    """As `make app` serves it: it says what it waits for, every control answers, and
+    server, kernel and page talk to this computer only.
+    """
     shutil.copytree(ROOT / "app", tmp_path / "app")
     with (
-        served("app", tmp_path / "app") as (address, _),
+        connections.hook() as (noted, environment),
+        served("app", tmp_path / "app", **environment) as (address, server),
+        noted.asking(server),
         watched(browser, address) as page,
     ):
         page.goto(address, wait_until="commit")
@@ -497,6 +502,9 @@ def test_the_app(tmp_path, browser):
             panel.set_size(width, height)
             page.screenshot(path=screenshot(f"app-{width}"))
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert noted.elsewhere() == {}
+        assert len(noted.processes()) >= 2  # server and kernel
+        assert "open" in {event for event, _ in noted.all()}
 
 
 # The cells that the sliders need; all others are compared by nbval.

@@ -1,18 +1,12 @@
 """Nothing talks to any other host while somebody uses the course.
 
-``python tools/connections.py make run`` says the same of all notebooks (20 minutes).
+``test_the_app`` in test_browser.py watches a session with the app so;
+``python tools/connections.py make run`` watches all notebooks (an hour).
 """
 
-import shutil
 import sys
-from pathlib import Path
 
-import browsers
 import connections
-import pytest
-from test_browser import served, watched
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def run(code: str) -> connections.Connections:
@@ -63,27 +57,3 @@ def test_an_address_is_local_or_not():
         assert connections.is_local(address)
     for address in (("192.0.2.1", 80), ("2001:db8::1", 80), ("cdn.invalid",)):
         assert not connections.is_local(address)
-
-
-@pytest.mark.real
-@browsers.in_browser
-def test_a_session_with_the_app_talks_to_this_computer_only(tmp_path, browser):
-    """Server, kernel and page (``watched``): a map of each network."""
-    shutil.copytree(ROOT / "app", tmp_path / "app")
-    with (
-        connections.hook() as (noted, environment),
-        served("app", tmp_path / "app", **environment) as (address, server),
-        noted.asking(server),
-        watched(browser, address) as page,
-    ):
-        page.goto(address)
-        network = page.get_by_label("network", exact=True)
-        for name in ("VGG16", "Xception"):
-            option = network.locator("option").filter(has_text=name)
-            network.select_option(label=option.first.inner_text())
-            page.locator(f".xai-picture img[alt*='{name}']").wait_for()
-        counts, elsewhere = noted.all(), noted.elsewhere()
-        processes = noted.processes()
-    assert elsewhere == {}
-    assert len(processes) >= 2  # server and kernel
-    assert "open" in {event for event, _ in counts}

@@ -5,9 +5,7 @@ from functools import cache
 import numpy as np
 
 from ..core import explain
-from ..course.loading import load_classifier
 from ..course.samples import sample_image
-from ..engine.tensorflow import keras
 from .checking import (
     check_array,
     check_choice,
@@ -20,29 +18,29 @@ from .checking import (
 RANGES = ("xception", "unit", "none")
 
 
+# What a model that sees in grey makes of red, green and blue.
+GREY = {
+    "luma": (0.2989, 0.587, 0.114),
+    "mean": (1 / 3, 1 / 3, 1 / 3),
+    "green": (0, 1, 0),
+}
+
+
 @cache
-def _cat_model(preprocess: str, grey: str = ""):
-    """Xception as a model of one's own: its input range, in colours or in grey."""
+def _logits(preprocess: str, grey: str = "") -> np.ndarray:
+    """Xception's logits of the cat as a model of one's own, fed in another range."""
     xception = network("xception")
-    model, labels = xception.model, [label for _, label in xception.classes]
+    square = xception.crop(sample_image("cat"))[0].astype("float32")
+    fed = {"xception": square / 127.5 - 1, "unit": square / 255, "none": square}
+    values = fed[preprocess]
     if grey:
-        rgb = keras.Input((299, 299, 3))
-        if grey == "mean":
-            brightness = keras.ops.mean(rgb, axis=-1, keepdims=True)
-        elif grey == "green":
-            brightness = rgb[..., 1:2]
-        else:
-            brightness = keras.ops.image.rgb_to_grayscale(rgb)
-        model = keras.Model(
-            rgb, model(keras.ops.concatenate([brightness] * 3, axis=-1))
-        )
-    options = {"preprocess": preprocess, "output": "softmax", "verbose": False}
-    return load_classifier(model, labels=labels, **options)
+        brightness = values @ np.float32(GREY[grey])
+        values = np.repeat(brightness[..., None], 3, axis=-1)
+    return xception.logits_of((values[None] + 1) * 127.5)[0]  # is fed ``values``
 
 
-@cache
 def _probabilities(preprocess: str, grey: str = "") -> np.ndarray:
-    return _cat_model(preprocess, grey).probabilities(sample_image("cat"))[0]
+    return network("xception").to_probabilities(_logits(preprocess, grey)[None])[0]
 
 
 @exercise("11-1")
@@ -68,11 +66,10 @@ def _(answer):
 def _(answer):
     index = network("xception").class_index("Egyptian_cat")
     expected = [_probabilities(name)[index] for name in RANGES]
-    cat = sample_image("cat")
     mistakes = {
         "These are the same three models in the reverse order.": expected[::-1],
         "These are logits; probabilities are asked for.": [
-            _cat_model(name).logits(cat)[0, index] for name in RANGES
+            _logits(name)[index] for name in RANGES
         ],
         "This is the probability of each model's own first class, not of "
         "Egyptian_cat.": [_probabilities(name).max() for name in RANGES],
@@ -130,8 +127,7 @@ def _(answer):
 
 @exercise("11-5")
 def _(answer):
-    grey = {way: _probabilities("xception", way) for way in ("luma", "mean", "green")}
-    model = _cat_model("xception", "luma")
+    grey = {way: _probabilities("xception", way) for way in GREY}
     mistakes = {
         "These are the probabilities of the photo with its colours.": (
             _probabilities("xception")
@@ -139,9 +135,7 @@ def _(answer):
         "Red, green and blue were averaged with equal weights; rgb_to_grayscale "
         "weights them by how bright they look.": grey["mean"],
         "Only the green channel was used.": grey["green"],
-        "These are logits; probabilities are asked for.": (
-            model.logits(sample_image("cat"))[0]
-        ),
+        "These are logits; probabilities are asked for.": _logits("xception", "luma"),
         "The model received values from 0 to 255; Xception expects -1 to 1 (see "
         "preprocess).": _probabilities("none", "luma"),
         "The model received values from 0 to 1; Xception expects -1 to 1 (see "
