@@ -1,6 +1,6 @@
 """To which hosts a command talks: connections and look-ups of its Python processes.
 
-    python tools/connections.py make run       some 20 minutes; fails on another host
+    python tools/connections.py make run       fails on another host
 
 Each Python process that the command starts, kernels included, tells of what its sockets
 do (``sys.addaudithook``). What libraries written in C open is asked of the operating
@@ -127,7 +127,7 @@ class Connections:
 
 @contextmanager
 def hook():
-    """``Connections``, and the variables of environment of the processes to watch."""
+    """``Connections``, and the environment variables that a process to watch needs."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "sitecustomize.py").write_text(HOOK, "utf-8")
         connections = Connections(Path(folder, "connections"))

@@ -47,7 +47,11 @@ class Slider(NamedTuple):
 
 
 def frame(label: str, attribution, over_photo=False) -> Frame:
-    """The map over its photo; one as fine as the photo only if ``over_photo``."""
+    """The map over its photo.
+
+    A map with a value for each pixel stands alone, for its detail and the photo's would
+    mix; ``over_photo`` is for one that is smooth all the same.
+    """
     text = f"{attribution.description} {xai.plots.colour_range_text(attribution)}"
     if "gap" in attribution.checks:
         text += f" Its sum misses by {attribution.checks['gap']:.1%}."
@@ -89,7 +93,7 @@ def techniques(classifier, photo, target: str, caption: str) -> Slider:
     for technique in xai.explain.TECHNIQUES.values():
         quick = technique.quick(min(classifier.input_size))
         attribution = technique.call(classifier, photo, **options, **quick)
-        over_photo = technique.name == "rise"  # smooth, though as fine as the photo
+        over_photo = technique.name == "rise"
         frames.append(frame(technique.title, attribution, over_photo))
     text = f"Every technique for {target.replace('_', ' ')}, {caption}, "
     return Slider("technique", f"{text}{classifier.name}.", frames)

@@ -635,8 +635,8 @@ def load_table(results: dict) -> str:
     students, cores = results["students"], machine["cores"]
     return (
         f"{table}\n{students} students × {figures['cpu']:.0f} s of processor time ÷ "
-        f"{cores} cores = {students * figures['cpu'] / cores:.0f} s: so long all cells "
-        "take on a machine that does nothing else.\n\n"
+        f"{cores} cores = {students * figures['cpu'] / cores:.0f} s: about so "
+        "long all cells take on a machine that does nothing else.\n\n"
         f"{students} students at once; {machine['processor']}, "
         f"{machine['cores']} cores, {machine['memory_gb']} GB of memory; {version}; "
         f"{machine['date']}. Load average before the start (1, 5, 15 minutes): {load}"

@@ -460,8 +460,8 @@ def test_the_kernel_of_a_page_that_ended_abruptly_is_culled(tmp_path, browser):
         def kernels():
             processes = psutil.process_iter(["ppid", "cmdline"])  # None: has just ended
             children = [p for p in processes if p.info["ppid"] == panel.server.pid]
-            lines = [child.info["cmdline"] or [] for child in children]
-            return [line for line in lines if "ipykernel_launcher" in line]
+            commands = [child.info["cmdline"] or [] for child in children]
+            return [parts for parts in commands if "ipykernel_launcher" in parts]
 
         assert panel.holds(lambda: len(kernels()) == 1, 120)
         time.sleep(25)
@@ -532,7 +532,7 @@ def test_the_sliders_of_a_notebook_in_jupyterlab(name, tmp_path, browser):
         and any(words in cell.source for words in NEEDED[name])
     ]
     assert len(notebook.cells) == len(NEEDED[name])
-    for cell in notebook.cells:
+    for cell in notebook.cells:  # what is printed needs other cells
         cell.source = cell.source.partition("\nprint(")[0]
         cell.outputs = []
     nbformat.write(notebook, tmp_path / f"{name}.ipynb")

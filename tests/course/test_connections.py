@@ -1,7 +1,7 @@
 """Nothing talks to any other host while somebody uses the course.
 
 ``test_the_app`` in test_browser.py watches a session with the app so;
-``python tools/connections.py make run`` watches all notebooks (an hour).
+``python tools/connections.py make run`` watches all notebooks.
 """
 
 import sys

@@ -5,7 +5,10 @@ from functools import cache
 import numpy as np
 
 from ..core import explain
+from ..core.classifier import Classifier
 from ..course.samples import sample_image
+from ..engine.loading import PREPROCESSING
+from ..engine.tensorflow import tf
 from .checking import (
     check_array,
     check_choice,
@@ -18,7 +21,7 @@ from .checking import (
 RANGES = ("xception", "unit", "none")
 
 
-# What a model that sees in grey makes of red, green and blue.
+# The weights of red, green and blue in the brightness that a grey model is fed.
 GREY = {
     "luma": (0.2989, 0.587, 0.114),
     "mean": (1 / 3, 1 / 3, 1 / 3),
@@ -27,20 +30,23 @@ GREY = {
 
 
 @cache
-def _logits(preprocess: str, grey: str = "") -> np.ndarray:
-    """Xception's logits of the cat as a model of one's own, fed in another range."""
+def _model_for_cat(preprocess: str, grey: str = "") -> Classifier:
+    """Xception with another preprocessing, in colours or in grey."""
+
+    def preprocess_pixels(pixels):
+        values = PREPROCESSING[preprocess](pixels)
+        if not grey:
+            return values
+        brightness = tf.reduce_sum(values * GREY[grey], axis=-1, keepdims=True)
+        return tf.repeat(brightness, 3, axis=-1)
+
     xception = network("xception")
-    square = xception.crop(sample_image("cat"))[0].astype("float32")
-    fed = {"xception": square / 127.5 - 1, "unit": square / 255, "none": square}
-    values = fed[preprocess]
-    if grey:
-        brightness = values @ np.float32(GREY[grey])
-        values = np.repeat(brightness[..., None], 3, axis=-1)
-    return xception.logits_of((values[None] + 1) * 127.5)[0]  # is fed ``values``
+    return xception.with_model(xception.model, preprocess=preprocess_pixels)
 
 
+@cache
 def _probabilities(preprocess: str, grey: str = "") -> np.ndarray:
-    return network("xception").to_probabilities(_logits(preprocess, grey)[None])[0]
+    return _model_for_cat(preprocess, grey).probabilities(sample_image("cat"))[0]
 
 
 @exercise("11-1")
@@ -66,10 +72,11 @@ def _(answer):
 def _(answer):
     index = network("xception").class_index("Egyptian_cat")
     expected = [_probabilities(name)[index] for name in RANGES]
+    cat = sample_image("cat")
     mistakes = {
         "These are the same three models in the reverse order.": expected[::-1],
         "These are logits; probabilities are asked for.": [
-            _logits(name)[index] for name in RANGES
+            _model_for_cat(name).logits(cat)[0, index] for name in RANGES
         ],
         "This is the probability of each model's own first class, not of "
         "Egyptian_cat.": [_probabilities(name).max() for name in RANGES],
@@ -128,6 +135,7 @@ def _(answer):
 @exercise("11-5")
 def _(answer):
     grey = {way: _probabilities("xception", way) for way in GREY}
+    logits = _model_for_cat("xception", "luma").logits(sample_image("cat"))[0]
     mistakes = {
         "These are the probabilities of the photo with its colours.": (
             _probabilities("xception")
@@ -135,7 +143,7 @@ def _(answer):
         "Red, green and blue were averaged with equal weights; rgb_to_grayscale "
         "weights them by how bright they look.": grey["mean"],
         "Only the green channel was used.": grey["green"],
-        "These are logits; probabilities are asked for.": _logits("xception", "luma"),
+        "These are logits; probabilities are asked for.": logits,
         "The model received values from 0 to 255; Xception expects -1 to 1 (see "
         "preprocess).": _probabilities("none", "luma"),
         "The model received values from 0 to 1; Xception expects -1 to 1 (see "
